@@ -1,0 +1,56 @@
+"""The core/v1 and authentication.k8s.io/v1 objects that the agent handles, as wire types and as what is kept of them."""
+
+from datetime import datetime
+
+from attrs import frozen
+from msgspec import Struct
+
+from msa.api.meta import ObjectMeta
+from msa.api.token import Token, TokenFacts
+
+
+class ServiceAccount(Struct, frozen=True, gc=False, rename="camel"):
+    metadata: ObjectMeta
+
+
+class Secret(Struct, frozen=True, gc=False, rename="camel"):
+    """A Secret as it comes over the wire. Turned into a `Credential` at once and never kept.
+
+    Attributes:
+        data: base64 text by key.
+    """
+
+    metadata: ObjectMeta
+    type: str = "Opaque"
+    immutable: bool = False
+    data: dict[str, str] | None = None
+
+
+@frozen
+class Credential:
+    """What is kept of a hub Secret: facts about its content, never the content.
+
+    Attributes:
+        keys: the names of its data entries.
+        token: facts read from its token; None where it has none.
+        ca_digest: SHA-256, hexadecimal, of its `ca.crt`; empty where it has none.
+    """
+
+    metadata: ObjectMeta
+    type: str
+    immutable: bool
+    keys: frozenset[str]
+    token: TokenFacts | None
+    ca_digest: str
+
+
+@frozen
+class IssuedToken:
+    """The answer to a TokenRequest.
+
+    Attributes:
+        expires_at: as granted, which may be sooner than asked.
+    """
+
+    token: Token
+    expires_at: datetime

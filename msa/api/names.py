@@ -1,0 +1,30 @@
+"""Names that are fixed by contract: users, OCM and other programs know them."""
+
+from typing import Final
+
+GROUP: Final = "authentication.open-cluster-management.io"
+STORAGE_VERSION: Final = "v1beta1"
+KIND: Final = "ManagedServiceAccount"
+PLURAL: Final = "managedserviceaccounts"
+
+ADDON: Final = "managed-serviceaccount"
+"""Name of the ManagedClusterAddOn, of the agent's heartbeat Lease and of its own ServiceAccount."""
+
+AGENT_SERVICE_ACCOUNT: Final = "managed-serviceaccount"
+DEFAULT_INSTALL_NAMESPACE: Final = "open-cluster-management-agent-addon"
+
+LABEL_MANAGED: Final = f"{GROUP}/is-managed-serviceaccount"
+"""With the value "true" on every ServiceAccount and Secret that the addon made."""
+
+ANNOTATION_OWNER_UID: Final = f"{GROUP}/managedserviceaccount-uid"
+"""On a ServiceAccount: UID of the ManagedServiceAccount that it was made for; proves it ours when the label is lost."""
+
+ANNOTATION_EXPIRATION: Final = f"{GROUP}/expirationTimestamp"
+ANNOTATION_LAST_REFRESH: Final = f"{GROUP}/lastRefreshTimestamp"
+ANNOTATION_REQUESTED: Final = f"{GROUP}/requested"
+"""On a Secret: what its token was asked for, as `policy.rotation.Request` renders it."""
+
+FIELD_MANAGER_AGENT: Final = "managed-serviceaccount-agent"
+
+SECRET_KEY_TOKEN: Final = "token"  # noqa: S105 - the name of a data entry, not a password
+SECRET_KEY_CA: Final = "ca.crt"  # noqa: S105 - the name of a data entry, not a password

@@ -1,0 +1,80 @@
+"""The lines of a watch, as types. `kube` decodes straight into them; the reflector folds them into a store."""
+
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct, field
+
+
+class Metadata(Protocol):
+    """What the runtime needs to know of an object's metadata."""
+
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def resource_version(self) -> str: ...
+
+
+class KubeObject(Protocol):
+    """Anything that a watch delivers."""
+
+    @property
+    def metadata(self) -> Metadata: ...
+
+
+T = TypeVar("T", bound=KubeObject)
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+"""Annotation of the bookmark that ends the initial events of a streaming list (KEP-3157)."""
+
+
+class BookmarkMetadata(Struct, frozen=True, gc=False, rename="camel"):
+    resource_version: str = ""
+    annotations: dict[str, str] = {}
+
+
+class BookmarkObject(Struct, frozen=True, gc=False):
+    metadata: BookmarkMetadata = BookmarkMetadata()
+
+
+class StatusDetails(Struct, frozen=True, gc=False, rename="camel"):
+    retry_after_seconds: int = 0
+
+
+class Status(Struct, frozen=True, gc=False):
+    """metav1.Status, as answer to a failed request and as object of an ERROR event."""
+
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+    details: StatusDetails | None = None
+
+
+class Added(Struct, Generic[T], frozen=True, tag_field="type", tag="ADDED"):
+    object: T
+
+
+class Modified(Struct, Generic[T], frozen=True, tag_field="type", tag="MODIFIED"):
+    object: T
+
+
+class Deleted(Struct, Generic[T], frozen=True, tag_field="type", tag="DELETED"):
+    object: T
+
+
+class Bookmark(Struct, frozen=True, tag_field="type", tag="BOOKMARK"):
+    object: BookmarkObject = field(default_factory=BookmarkObject)
+
+    @property
+    def ends_initial_events(self) -> bool:
+        return self.object.metadata.annotations.get(INITIAL_EVENTS_END) == "true"
+
+
+class Failed(Struct, frozen=True, tag_field="type", tag="ERROR"):
+    object: Status
+
+
+WatchEvent: TypeAlias = Added[T] | Modified[T] | Deleted[T] | Bookmark | Failed
