@@ -1,8 +1,75 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+NAME ?= hub
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+
+##@ General
+
 help: ## Show the targets.
-	@awk 'BEGIN {FS = ":.*##"} /^[a-z-]+:.*##/ {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: .venv/.synced ## Make the virtual environment with everything that uv.lock pins.
+
+.venv/.synced: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, $(PYTHON) is %d.%d; say PYTHON=python3.12 or the like" % sys.version_info[:2])'
+	@test -x build/uv/bin/uv || { echo "installing uv $(UV_VERSION) into build/uv"; $(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv==$(UV_VERSION); }
+	@echo "installing what uv.lock pins into .venv"
+	@build/uv/bin/uv sync --quiet --locked --no-python-downloads --python $(PYTHON)
+	@touch $@
+
+binaries: venv ## Provide etcd, kube-apiserver, kube-controller-manager and kubectl (cached; 4 to 8 minutes the first time).
+	@$(RUN) hack.binaries
+
+##@ Develop
+
+fmt: venv ## Format the code.
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: venv ## Formatting, lint, types and import rules.
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+generate: venv ## Write the generated files anew.
+	@$(RUN) hack.generate
+
+verify: venv ## Fail if a generated file is not what its source says.
+	@$(RUN) hack.generate --check
+
+##@ Test
+
+test: venv binaries ## Unit and integration tests (integration: on real API servers).
+	@$(BIN)/pytest -m "not deep"
+
+test-unit: venv ## Unit tests alone.
+	@$(BIN)/pytest tests/unit -m "not deep"
+
+test-deep: venv binaries ## The long property tests.
+	@MSA_DEEP=1 $(BIN)/pytest tests/unit -m deep
+
+##@ Try
+
+demo: venv binaries ## One identity end to end on two real control planes; ONCE=1 ends after the tour.
+	@$(RUN) hack.demo $(if $(ONCE),--once)
+
+bench: venv binaries ## Measure against a raw client in the same run; table and build/bench.json.
+	@$(RUN) hack.bench
+
+cluster-up: venv binaries ## Start a control plane, NAME=hub.
+	@$(RUN) hack.clusters up $(NAME)
+
+cluster-down: venv ## Stop it.
+	@$(RUN) hack.clusters down $(NAME)
+
+kubeconfig: venv ## Print the path of its admin kubeconfig.
+	@$(RUN) hack.clusters kubeconfig $(NAME)
+
+.PHONY: help venv binaries fmt lint generate verify test test-unit test-deep demo bench cluster-up cluster-down kubeconfig

@@ -1,0 +1,270 @@
+"""Provides etcd, kube-apiserver, kube-controller-manager and kubectl of one pinned version.
+
+Looked for in this order: the folder KUBEBUILDER_ASSETS; the cache that all clones share; envtest's public archive of that
+version; a build with Go from the module proxy. Whatever a source lacks (envtest's archive has no kube-controller-manager)
+the next one supplies.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import yaml
+from attrs import field, frozen
+
+KUBERNETES = "1.36.3"
+ETCD = "3.6.8"
+NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+ENVTEST_INDEX = (
+    "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml"
+)
+_BUILD_SECONDS = {"etcd": 60, "kube-apiserver": 290, "kube-controller-manager": 80, "kubectl": 25}
+"""What a build takes on two cores from nothing, to tell people what to expect."""
+
+
+class Unavailable(Exception):
+    """No way to get a binary here; the message is one line that says what would help."""
+
+
+@frozen
+class Places:
+    """Where binaries may come from.
+
+    Attributes:
+        assets: KUBEBUILDER_ASSETS, a folder of people's own; None where it is not set.
+        cache: shared by all clones of this user.
+        index: address of envtest's list of releases.
+        connect_seconds: how long to wait for a connection to it.
+    """
+
+    assets: Path | None
+    cache: Path
+    index: str = ENVTEST_INDEX
+    connect_seconds: float = 3.0
+    platform: str = field(factory=lambda: f"{sys.platform}-{_machine()}")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Places":
+        assets = environment.get("KUBEBUILDER_ASSETS")
+        root = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = (
+            root
+            / "managed-serviceaccount"
+            / f"kubernetes-{KUBERNETES}-etcd-{ETCD}-{sys.platform}-{_machine()}"
+        )
+        return cls(assets=Path(assets) if assets else None, cache=folder)
+
+
+def _machine() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+def provide(places: Places) -> dict[str, Path]:
+    """Path of each binary, by name; what is missing is downloaded or built into the cache, with progress on stderr.
+
+    Raises:
+        Unavailable: one is not to be had here.
+    """
+    if missing := _missing(places):
+        places.cache.mkdir(parents=True, exist_ok=True)
+        with _lock(places.cache):
+            for source in (_download, _build):
+                if missing := _missing(places):
+                    source(places, missing)
+    return {name: _found(places, name) or places.cache / name for name in NAMES}
+
+
+def _found(places: Places, name: str) -> Path | None:
+    folders = [folder for folder in (places.assets, places.cache) if folder is not None]
+    return next((folder / name for folder in folders if os.access(folder / name, os.X_OK)), None)
+
+
+def _missing(places: Places) -> list[str]:
+    return [name for name in NAMES if _found(places, name) is None]
+
+
+@contextlib.contextmanager
+def _lock(cache: Path) -> Iterator[None]:
+    """Two clones never build the same twice: the second waits and says so."""
+    with (cache / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say("another process provides the Kubernetes binaries already; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _download(places: Places, missing: list[str]) -> None:
+    """Takes what envtest's archive of this version has. No connection within the limit: nothing is done, the build is next."""
+    try:
+        archive = _fetch_archive(places)
+    except OSError as error:
+        _say(
+            f"envtest's archive of Kubernetes {KUBERNETES} cannot be reached ({error}); building with Go instead"
+        )
+        return
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        for member in tar:
+            name = Path(member.name).name
+            if name in missing and member.isfile() and (content := tar.extractfile(member)) is not None:
+                _install(places.cache, name, content.read())
+
+
+def _fetch_archive(places: Places) -> bytes:
+    """The archive's bytes, checked against the published SHA-512."""
+    releases = yaml.safe_load(_fetch(places.index, places.connect_seconds))["releases"]
+    system, machine = places.platform.split("-")
+    try:
+        entry = releases[f"v{KUBERNETES}"][f"envtest-v{KUBERNETES}-{system}-{machine}.tar.gz"]
+    except KeyError:
+        raise OSError(f"it has none for {places.platform}") from None
+    _say(f"downloading {entry['selfLink']}")
+    archive = _fetch(entry["selfLink"], places.connect_seconds)
+    if hashlib.sha512(archive).hexdigest() != entry["hash"]:
+        raise Unavailable(
+            f"{entry['selfLink']} is not what its index promises (SHA-512 differs): try again, or set KUBEBUILDER_ASSETS"
+        )
+    return archive
+
+
+def _fetch(address: str, seconds: float) -> bytes:
+    if not address.startswith(("https://", "http://127.0.0.1:")):
+        raise OSError(f"{address} is no https address")
+    with urllib.request.urlopen(address, timeout=seconds) as answer:  # noqa: S310 - the scheme was checked above
+        body: bytes = answer.read()
+        return body
+
+
+def _install(cache: Path, name: str, content: bytes) -> None:
+    """Whole or not at all: a killed run leaves no half binary under its name."""
+    with tempfile.NamedTemporaryFile(dir=cache, delete=False) as half:
+        half.write(content)
+    Path(half.name).chmod(0o755)
+    Path(half.name).replace(cache / name)
+
+
+_STAGING = [
+    "api",
+    "apiextensions-apiserver",
+    "apimachinery",
+    "apiserver",
+    "cli-runtime",
+    "client-go",
+    "cloud-provider",
+    "cluster-bootstrap",
+    "code-generator",
+    "component-base",
+    "component-helpers",
+    "controller-manager",
+    "cri-api",
+    "cri-client",
+    "cri-streaming",
+    "csi-translation-lib",
+    "dynamic-resource-allocation",
+    "endpointslice",
+    "externaljwt",
+    "kms",
+    "kube-aggregator",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubectl",
+    "kubelet",
+    "metrics",
+    "mount-utils",
+    "pod-security-admission",
+    "sample-apiserver",
+    "sample-controller",
+    "streaming",
+]
+"""Modules that live inside Kubernetes' own repository; outside of it each must be pinned by a `replace`."""
+
+
+def _build(places: Places, missing: list[str]) -> None:
+    if shutil.which("go") is None:
+        raise Unavailable(
+            f"{', '.join(missing)} of Kubernetes {KUBERNETES} cannot be had for {places.platform}: "
+            "install Go 1.26 or later, or set KUBEBUILDER_ASSETS to a folder that holds them"
+        )
+    expected = sum(_BUILD_SECONDS[name] for name in missing)
+    _say(
+        f"building {', '.join(missing)} with Go into {places.cache}: up to {expected / 60:.0f} minutes on two cores, once per machine"
+    )
+    for name in missing:
+        with tempfile.TemporaryDirectory(dir=places.cache) as folder:
+            _build_one(Path(folder), name)
+            (Path(folder) / "out").replace(places.cache / name)
+
+
+def _build_one(folder: Path, name: str) -> None:
+    if name == "etcd":
+        package, replaces, flags = "go.etcd.io/etcd/server/v3", "", "-s -w"
+        requirement = f"{package}@v{ETCD}"
+    else:
+        package, staged = f"k8s.io/kubernetes/cmd/{name}", f"v0.{KUBERNETES.split('.', 1)[1]}"
+        replaces = "".join(f"replace k8s.io/{module} => k8s.io/{module} {staged}\n" for module in _STAGING)
+        requirement = f"k8s.io/kubernetes@v{KUBERNETES}"
+        major, minor, _ = KUBERNETES.split(".")
+        version = "-X k8s.io/component-base/version"
+        flags = (
+            f"-s -w {version}.gitVersion=v{KUBERNETES} {version}.gitMajor={major} {version}.gitMinor={minor}"
+        )
+    (folder / "go.mod").write_text(f"module binaries\n\ngo 1.26.0\n\n{replaces}")
+    (folder / "tools.go").write_text(f'//go:build tools\n\npackage binaries\n\nimport _ "{package}"\n')
+    _go(folder, f"{name}: modules", "get", requirement)
+    _go(folder, f"{name}: compile", "build", "-trimpath", "-ldflags", flags, "-o", "out", package)
+
+
+def _go(folder: Path, what: str, *arguments: str) -> None:
+    environment = {
+        **os.environ,
+        "GOFLAGS": "-mod=mod",
+        "GOTOOLCHAIN": "local",
+        "CGO_ENABLED": "0",
+        "GOWORK": "off",
+    }
+    start = time.monotonic()
+    with (folder / "go.log").open("w+") as log:
+        process = subprocess.Popen(["go", *arguments], cwd=folder, env=environment, stdout=log, stderr=log)
+        while True:
+            try:
+                code = process.wait(timeout=15)
+                break
+            except subprocess.TimeoutExpired:
+                _say(f"  {what}, {time.monotonic() - start:.0f} s so far")
+        log.seek(0)
+        if code != 0:
+            raise Unavailable(f"go {arguments[0]} failed for {what}: {log.read().strip().splitlines()[-1]}")
+    _say(f"  {what} took {time.monotonic() - start:.0f} s")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """`python -m hack.binaries`: prints the folder that holds the binaries."""
+    try:
+        found = provide(Places.from_environment(os.environ))
+    except Unavailable as error:
+        _say(f"binaries: {error}")
+        return 1
+    print("\n".join(str(path) for path in found.values()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

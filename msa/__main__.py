@@ -1,0 +1,3 @@
+from msa.cli.main import main
+
+main()

@@ -1,0 +1,99 @@
+"""What the agent sends: request bodies as plain values, built without asking anybody."""
+
+from base64 import b64encode
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from msa.agent.ports import SecretContent
+from msa.api import names
+from msa.api.core import Credential
+from msa.api.managedserviceaccount import ManagedServiceAccount, Status
+from msa.policy.rotation import Request
+
+Body = dict[str, Any]
+
+_API_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
+_LABELS = {names.LABEL_MANAGED: "true"}
+
+
+def service_account(identity: ManagedServiceAccount) -> Body:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": identity.metadata.name, **_account_marks(identity)},
+    }
+
+
+def service_account_marks(identity: ManagedServiceAccount, resource_version: str) -> Body:
+    """A merge patch (RFC 7386) that fails with Conflict if the account is no longer at that version."""
+    return {"metadata": {"resourceVersion": resource_version, **_account_marks(identity)}}
+
+
+def _account_marks(identity: ManagedServiceAccount) -> Body:
+    return {"labels": _LABELS, "annotations": {names.ANNOTATION_OWNER_UID: identity.metadata.uid}}
+
+
+def token_request(request: Request) -> Body:
+    spec: Body = {"expirationSeconds": request.seconds}
+    if request.audiences:
+        spec["audiences"] = list(request.audiences)
+    return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+
+
+def secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {"name": identity.metadata.name, **_secret_marks(identity, content)},
+        "data": _data(content),
+    }
+
+
+def secret_patch(identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> Body:
+    """A merge patch: our marks and entries over the stored ones, entries that are not ours away, foreign marks untouched."""
+    ours = (names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA)
+    strangers = dict.fromkeys(sorted(stored.keys.difference(ours)))
+    return {
+        "metadata": {"resourceVersion": stored.metadata.resource_version, **_secret_marks(identity, content)},
+        "data": {**strangers, **_data(content)},
+    }
+
+
+def _secret_marks(identity: ManagedServiceAccount, content: SecretContent) -> Body:
+    owner = {"apiVersion": _API_VERSION, "kind": names.KIND, "name": identity.metadata.name, "uid": identity.metadata.uid}
+    return {"labels": _LABELS, "annotations": dict(content.annotations), "ownerReferences": [owner]}
+
+
+def _data(content: SecretContent) -> dict[str, str]:
+    data = {names.SECRET_KEY_CA: b64encode(content.ca).decode()}
+    if content.token is not None:
+        data[names.SECRET_KEY_TOKEN] = b64encode(content.token.reveal().encode()).decode()
+    return data
+
+
+_STATUS_FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(Status))
+
+
+def status_patch(identity: ManagedServiceAccount, status: Status) -> Body:
+    """A merge patch of the status subresource: the whole status, fields that no longer hold set to null."""
+    wanted = msgspec.to_builtins(status, builtin_types=(datetime,))
+    return {
+        "metadata": {"resourceVersion": identity.metadata.resource_version},
+        "status": {name: _times(wanted.get(name)) for name in _STATUS_FIELDS},
+    }
+
+
+def _times(value: Any) -> Any:
+    """The value with its times as the API server stores them: RFC 3339, whole seconds, Z."""
+    match value:
+        case datetime():
+            return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        case dict():
+            return {key: _times(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_times(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,101 @@
+"""What the agent remembers between reconciles: failures being waited out, and repairs of what somebody else altered.
+
+Memory only, and only to be patient: losing it in a restart means one attempt too early, never a wrong one.
+"""
+
+from collections.abc import Hashable
+from random import Random
+from typing import Generic, TypeVar
+
+from attrs import frozen
+
+from msa.runtime.result import Key
+
+O = TypeVar("O")  # noqa: E741 - O for outcome
+
+
+@frozen
+class Setback(Generic[O]):
+    """A failure that is being waited out.
+
+    Attributes:
+        cause: what the failure was about; when it differs, the next attempt is made at once.
+        outcome: what to report meanwhile.
+        attempts: failures in a row with the same cause.
+        until: monotonic seconds of the next attempt.
+    """
+
+    cause: Hashable
+    outcome: O
+    attempts: int
+    until: float
+
+
+class Setbacks(Generic[O]):
+    """The failures being waited out, by key."""
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, Setback[O]] = {}
+
+    def attempts(self, key: Key, cause: Hashable) -> int:
+        """How many failures in a row this cause has seen."""
+        setback = self._by_key.get(key)
+        return setback.attempts if setback is not None and setback.cause == cause else 0
+
+    def record(self, key: Key, cause: Hashable, outcome: O, until: float) -> None:
+        self._by_key[key] = Setback(cause, outcome, self.attempts(key, cause) + 1, until)
+
+    def standing(self, key: Key, cause: Hashable, now: float) -> Setback[O] | None:
+        """The setback that still forbids another attempt; None when one may be made."""
+        setback = self._by_key.get(key)
+        return setback if setback is not None and setback.cause == cause and now < setback.until else None
+
+    def clear(self, key: Key) -> None:
+        self._by_key.pop(key, None)
+
+
+_FREE_REPAIRS = 3
+_FIRST_PAUSE = 5.0
+_LONGEST_PAUSE = 300.0
+_QUIET = 600.0
+
+
+@frozen
+class _Repairs:
+    count: int
+    last: float
+
+
+class RepairLog:
+    """Paces repairs, so that another writer who alters a Secret again and again is not fought in a hot loop.
+
+    The first three are made at once; later ones wait 5 s x 2^n, at most 5 minutes; ten quiet minutes wipe the slate.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._by_key: dict[Key, _Repairs] = {}
+
+    def pause(self, key: Key, now: float) -> float:
+        """Seconds to wait before the next repair, 0 when it may be made."""
+        repairs = self._current(key, now)
+        beyond = repairs.count - _FREE_REPAIRS
+        if beyond < 0:
+            return 0.0
+        return max(0.0, repairs.last + min(_FIRST_PAUSE * 2.0**min(beyond, 10), _LONGEST_PAUSE) - now)
+
+    def contested(self, key: Key, now: float) -> bool:
+        """Whether so many repairs were needed lately that somebody else must be writing."""
+        return self._current(key, now).count >= _FREE_REPAIRS
+
+    def repaired(self, key: Key, now: float) -> None:
+        self._by_key[key] = _Repairs(self._current(key, now).count + 1, now)
+
+    def forget(self, key: Key) -> None:
+        self._by_key.pop(key, None)
+
+    def _current(self, key: Key, now: float) -> _Repairs:
+        repairs = self._by_key.get(key)
+        if repairs is None or now - repairs.last > _QUIET + _LONGEST_PAUSE:
+            return _Repairs(0, now)
+        return repairs

@@ -1,0 +1,135 @@
+"""The agent's ports over real clients: one request a method, the bodies from `agent.bodies`."""
+
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from attrs import frozen
+from msgspec import Raw, Struct
+
+from msa.agent import bodies
+from msa.agent.ingest import CredentialIngest
+from msa.agent.ports import SecretContent, StoredSecret
+from msa.api import names
+from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
+from msa.api.managedserviceaccount import ManagedServiceAccount, Status
+from msa.api.meta import ObjectMeta
+from msa.api.token import Token
+from msa.policy.rotation import Request
+from msa.runtime.errors import Conflict, NotFound
+
+R = TypeVar("R")
+
+
+class Objects(Protocol):
+    """One resource in one namespace, for writing."""
+
+    async def get(self, name: str, *, into: type[R]) -> R: ...
+
+    async def create(self, body: object, *, into: type[R]) -> R: ...
+
+    async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
+        """Sends a JSON merge patch."""
+        ...
+
+    async def delete(self, name: str, *, uid: str = "") -> None: ...
+
+    async def create_subresource(self, name: str, subresource: str, body: object, *, into: type[R]) -> R: ...
+
+
+class _Written(Struct, frozen=True):
+    """All that is read of an answer to a write: what was written is known, and a token need not be decoded again."""
+
+    metadata: ObjectMeta
+
+
+class _TokenRequestStatus(Struct, frozen=True, rename="camel"):
+    token: str
+    expiration_timestamp: datetime
+
+
+class _TokenRequest(Struct, frozen=True):
+    status: _TokenRequestStatus
+
+    def __repr__(self) -> str:
+        return "<TokenRequest: hidden>"
+
+
+class _ManagedFields(Struct, frozen=True, rename={"fields": "fieldsV1"}):
+    manager: str = ""
+    time: str = ""
+    fields: Raw = Raw(b"{}")
+
+
+class _OwnedMeta(Struct, frozen=True, rename="camel"):
+    managed_fields: tuple[_ManagedFields, ...] = ()
+
+
+class _Owned(Struct, frozen=True):
+    metadata: _OwnedMeta
+
+
+@frozen
+class ManagedWrites:
+    """`agent.ports.Managed` over the managed cluster's API server."""
+
+    accounts: Objects
+
+    async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
+        return await self.accounts.create(bodies.service_account(identity), into=ServiceAccount)
+
+    async def read_account(self, name: str) -> ServiceAccount:
+        return await self.accounts.get(name, into=ServiceAccount)
+
+    async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
+        body = bodies.service_account_marks(identity, account.metadata.resource_version)
+        return await self.accounts.patch(account.metadata.name, body, into=ServiceAccount)
+
+    async def delete_account(self, account: ServiceAccount) -> None:
+        await _delete(self.accounts, account.metadata)
+
+    async def request_token(self, account: ServiceAccount, request: Request) -> IssuedToken:
+        name = account.metadata.name
+        answer = await self.accounts.create_subresource(name, "token", bodies.token_request(request), into=_TokenRequest)
+        return IssuedToken(Token(answer.status.token), answer.status.expiration_timestamp)
+
+
+@frozen
+class HubWrites:
+    """`agent.ports.Hub` over the hub's API server."""
+
+    identities: Objects
+    secrets: Objects
+    ingest: CredentialIngest
+
+    async def read_secret(self, name: str) -> StoredSecret:
+        raw = await self.secrets.get(name, into=Raw)
+        ...
+        raise NotImplementedError
+
+    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
+        written = await self.secrets.create(bodies.secret(identity, content), into=_Written)
+        return written.metadata.resource_version
+
+    async def patch_secret(self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> str:
+        body = bodies.secret_patch(identity, stored, content)
+        written = await self.secrets.patch(stored.metadata.name, body, into=_Written)
+        return written.metadata.resource_version
+
+    async def delete_secret(self, stored: Credential) -> None:
+        await _delete(self.secrets, stored.metadata)
+
+    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> str:
+        body = bodies.status_patch(identity, status)
+        written = await self.identities.patch(identity.metadata.name, body, into=_Written, subresource="status")
+        return written.metadata.resource_version
+
+    async def delete_identity(self, identity: ManagedServiceAccount) -> None:
+        await _delete(self.identities, identity.metadata)
+
+
+async def _delete(objects: Objects, metadata: ObjectMeta) -> None:
+    """Deletes exactly this object. Gone is what was wanted; a UID conflict means that this one is gone and another has its name."""
+    try:
+        await objects.delete(metadata.name, uid=metadata.uid)
+    except (NotFound, Conflict):
+        return
