@@ -1,0 +1,108 @@
+"""A coordination.k8s.io/v1 Lease as `runtime.ports.LeaseLock`."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+from msgspec import UNSET, Struct, UnsetType
+
+from msa.kube.resources import Resource, Selection
+from msa.kube.transport import Transport
+from msa.runtime.errors import NotFound
+from msa.runtime.events import Bookmark, Failed
+from msa.runtime.ports import LeaseRecord
+
+
+class _Meta(Struct, frozen=True, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Spec(Struct, frozen=True, rename="camel"):
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    acquire_time: datetime | None = None
+    renew_time: datetime | None = None
+    lease_transitions: int | None = None
+
+
+class _Lease(Struct, frozen=True):
+    metadata: _Meta
+    spec: _Spec = _Spec()
+
+
+class KubeLease:
+    """One named Lease."""
+
+    def __init__(self, transport: Transport, namespace: str, name: str) -> None:
+        selection = Selection(
+            "coordination.k8s.io", "v1", "leases", namespace, fields=f"metadata.name={name}"
+        )
+        self._leases = Resource(transport, selection, _Lease)
+        self._namespace = namespace
+        self._name = name
+
+    async def get(self) -> LeaseRecord | None:
+        try:
+            return _record(await self._leases.get(self._name, into=_Lease))
+        except NotFound:
+            return None
+
+    async def create(self, record: LeaseRecord) -> LeaseRecord:
+        return _record(await self._leases.create(self._body(record, UNSET), into=_Lease))
+
+    async def update(self, record: LeaseRecord) -> LeaseRecord:
+        body = self._body(record, record.resource_version)
+        return _record(await self._leases.update(self._name, body, into=_Lease))
+
+    async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
+        known = record.resource_version if record is not None else ""
+        with anyio.move_on_after(seconds):
+            async with self._leases.watch(
+                resource_version=known, initial_events=False, timeout_seconds=max(1, int(seconds) + 1)
+            ) as stream:
+                while events := await stream.receive():
+                    for event in events:
+                        if isinstance(event, Failed):
+                            return
+                        if (
+                            not isinstance(event, Bookmark)
+                            and event.object.metadata.resource_version != known
+                        ):
+                            return
+
+    def _body(self, record: LeaseRecord, version: str | UnsetType) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
+        if version is not UNSET:
+            metadata["resourceVersion"] = version
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {
+                "holderIdentity": record.holder,
+                "leaseDurationSeconds": record.duration_seconds,
+                "acquireTime": micro_time(record.acquire_time),
+                "renewTime": micro_time(record.renew_time),
+                "leaseTransitions": record.transitions,
+            },
+        }
+
+
+def micro_time(moment: datetime | None) -> str | None:
+    """metav1.MicroTime: exactly six fractional digits and Z, or the API server refuses it."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _record(lease: _Lease) -> LeaseRecord:
+    spec = lease.spec
+    return LeaseRecord(
+        holder=spec.holder_identity or "",
+        duration_seconds=spec.lease_duration_seconds or 0,
+        acquire_time=spec.acquire_time,
+        renew_time=spec.renew_time,
+        transitions=spec.lease_transitions or 0,
+        resource_version=lease.metadata.resource_version,
+    )

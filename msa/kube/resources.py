@@ -1,0 +1,229 @@
+"""One resource of one API server: typed lists and watches straight from the bytes, and the writes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import msgspec
+import structlog
+from attrs import frozen
+from msgspec import Raw, Struct
+
+from msa.kube.errors import TRANSPORT_ERRORS, from_exception, unreadable
+from msa.kube.lines import LineSplitter
+from msa.kube.transport import Transport
+from msa.runtime.errors import Decode, Network
+from msa.runtime.events import Added, Bookmark, Deleted, Failed, KubeObject, Modified, WatchEvent
+from msa.runtime.ports import Page
+
+T = TypeVar("T", bound=KubeObject)
+R = TypeVar("R")
+
+_BATCH = 256
+_MERGE_PATCH = "application/merge-patch+json"
+_log = structlog.get_logger(__name__)
+
+
+class _ListMeta(
+    Struct, frozen=True, rename={"resource_version": "resourceVersion", "continue_token": "continue"}
+):
+    resource_version: str = ""
+    continue_token: str = ""
+
+
+class _List(Struct, Generic[T], frozen=True):
+    metadata: _ListMeta
+    items: list[T] = []
+
+
+class _Envelope(Struct, frozen=True):
+    """A watch line whose object could not be read as what it should be."""
+
+    type: str
+    object: Raw
+
+
+@frozen
+class Selection:
+    """Which objects of which resource.
+
+    Attributes:
+        group: API group, "" for core.
+        namespace: "" for all namespaces, or for what has none.
+        labels: label selector.
+        fields: field selector.
+    """
+
+    group: str
+    version: str
+    plural: str
+    namespace: str = ""
+    labels: str = ""
+    fields: str = ""
+
+    @property
+    def path(self) -> str:
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        return (
+            f"{root}/namespaces/{self.namespace}/{self.plural}" if self.namespace else f"{root}/{self.plural}"
+        )
+
+    def query(self, **parameters: object) -> str:
+        selectors = {"labelSelector": self.labels, "fieldSelector": self.fields}
+        chosen = {
+            key: str(value)
+            for key, value in {**selectors, **parameters}.items()
+            if value not in ("", 0, None)
+        }
+        return f"{self.path}?{urlencode(chosen)}" if chosen else self.path
+
+
+class Resource(Generic[T]):
+    """A resource, for reading as `runtime.ports.ListWatch[T]` and for writing. Errors are `ApiError`s.
+
+    Args:
+        transport: to its API server.
+        selection: which objects.
+        into: their type; managedFields and whatever else it does not name is skipped over, never built.
+    """
+
+    def __init__(self, transport: Transport, selection: Selection, into: type[T]) -> None:
+        self._transport = transport
+        self._selection = selection
+        self._page = msgspec.json.Decoder(_List[into])  # type: ignore[valid-type]  # a type made at run time
+        self._event = msgspec.json.Decoder(
+            Added[into] | Modified[into] | Deleted[into] | Bookmark | Failed  # type: ignore[valid-type]  # as above
+        )
+
+    @property
+    def resource(self) -> str:
+        return f"{self._selection.plural}.{self._selection.group}".rstrip(".")
+
+    async def list(self, *, resource_version: str = "", limit: int = 0, continue_token: str = "") -> Page[T]:
+        query = self._selection.query(
+            resourceVersion="" if continue_token else resource_version,
+            limit=limit,
+            **{"continue": continue_token},
+        )
+        body = await self._transport.send("GET", query)
+        try:
+            page: _List[T] = self._page.decode(body)
+        except msgspec.MsgspecError as error:
+            raise unreadable(error) from None
+        return Page(page.items, page.metadata.resource_version, page.metadata.continue_token)
+
+    @asynccontextmanager
+    async def watch(
+        self, *, resource_version: str, initial_events: bool, timeout_seconds: int
+    ) -> AsyncIterator["Stream[T]"]:
+        query = self._selection.query(
+            watch="true",
+            allowWatchBookmarks="true",
+            timeoutSeconds=timeout_seconds,
+            resourceVersion=resource_version,
+            sendInitialEvents="true" if initial_events else "",
+            resourceVersionMatch="NotOlderThan" if initial_events else "",
+        )
+        async with self._transport.stream(query) as reader:
+            yield Stream(reader, self._event, self.resource)
+
+    async def get(self, name: str, *, into: type[R]) -> R:
+        return _decode(await self._transport.send("GET", self._path(name)), into)
+
+    async def create(self, body: object, *, into: type[R]) -> R:
+        answer = await self._transport.send("POST", self._selection.path, body=msgspec.json.encode(body))
+        return _decode(answer, into)
+
+    async def update(self, name: str, body: object, *, into: type[R]) -> R:
+        answer = await self._transport.send("PUT", self._path(name), body=msgspec.json.encode(body))
+        return _decode(answer, into)
+
+    async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
+        """Sends a JSON merge patch (RFC 7386)."""
+        path = self._path(name, subresource)
+        answer = await self._transport.send(
+            "PATCH", path, body=msgspec.json.encode(body), content_type=_MERGE_PATCH
+        )
+        return _decode(answer, into)
+
+    async def delete(self, name: str, *, uid: str = "") -> None:
+        """Deletes it; with `uid` only if it is still that very object, else Conflict."""
+        options = {"preconditions": {"uid": uid}} if uid else {}
+        await self._transport.send("DELETE", self._path(name), body=msgspec.json.encode(options))
+
+    async def create_subresource(self, name: str, subresource: str, body: object, *, into: type[R]) -> R:
+        path = self._path(name, subresource)
+        return _decode(await self._transport.send("POST", path, body=msgspec.json.encode(body)), into)
+
+    def _path(self, name: str, subresource: str = "") -> str:
+        path = f"{self._selection.path}/{quote(name, safe='')}"
+        return f"{path}/{subresource}" if subresource else path
+
+
+class Stream(Generic[T]):
+    """An open watch: `runtime.ports.WatchStream[T]`."""
+
+    def __init__(
+        self, reader: aiohttp.StreamReader, decoder: "msgspec.json.Decoder[Any]", resource: str
+    ) -> None:
+        self._reader = reader
+        self._decoder = decoder
+        self._resource = resource
+        self._lines = LineSplitter()
+        self._pending: list[WatchEvent[T]] = []
+
+    async def receive(self) -> Sequence[WatchEvent[T]]:
+        """See `runtime.ports.WatchStream.receive`."""
+        while not self._pending:
+            chunk = await self._read()
+            if not chunk:
+                return self._end()
+            if complete := self._lines.feed(chunk):
+                self._pending = self._decode(complete)
+        batch = self._pending[:_BATCH]
+        del self._pending[:_BATCH]
+        await asyncio.sleep(0)
+        return batch
+
+    async def _read(self) -> bytes:
+        try:
+            return await self._reader.readany()
+        except TRANSPORT_ERRORS as error:
+            raise from_exception(error) from None
+
+    def _end(self) -> Sequence[WatchEvent[T]]:
+        if self._lines.unfinished:
+            raise Network("the watch was cut in the middle of a line")
+        return ()
+
+    def _decode(
+        self, lines: bytes
+    ) -> "list[WatchEvent[T]]":  # quoted: `list` is also a method's name in this module
+        try:
+            return self._decoder.decode_lines(lines)
+        except msgspec.MsgspecError:
+            return [event for line in lines.splitlines() if line for event in self._decode_one(line)]
+
+    def _decode_one(self, line: bytes) -> "list[WatchEvent[T]]":
+        """The event of one line; none where its object is not what it should be, which is told and counted."""
+        try:
+            return [self._decoder.decode(line)]
+        except msgspec.MsgspecError as error:
+            try:
+                envelope = msgspec.json.decode(line, type=_Envelope)
+            except msgspec.MsgspecError:
+                raise Decode(f"a line of the watch is no event: {error}") from None
+            _log.error(
+                "object_unreadable", resource=self._resource, event_type=envelope.type, problem=str(error)
+            )
+            return []
+
+
+def _decode(body: bytes, into: type[R]) -> R:
+    try:
+        return msgspec.json.decode(body, type=into)
+    except msgspec.MsgspecError as error:
+        raise unreadable(error) from None

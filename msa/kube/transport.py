@@ -1,0 +1,278 @@
+"""HTTP to one API server: two pools of connections, one credential that is replaced in place, errors by their class.
+
+No client-side rate limit: the server's flow control and its Retry-After rule. Bodies and headers are never logged.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+import structlog
+from attrs import define, field, frozen
+from yarl import URL
+
+import msa
+from msa.kube import credentials
+from msa.kube.credentials import Credential, CredentialError
+from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
+from msa.kube.skew import ClockSkew
+from msa.runtime.errors import ApiError, Throttled, Unauthorized
+from msa.runtime.metrics import Metrics
+
+INACTIVITY_SECONDS = 70.0
+"""A stream that is silent for longer is dead: the server sends a bookmark every 60 s."""
+
+_REQUEST_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
+_POOL = 16
+_IDLE_SECONDS = 15.0
+_RELOAD_SECONDS = 5.0
+_GRACE_SECONDS = 30.0
+_MOST_REPEATS = 3
+_LONGEST_REPEAT_WAIT = 10.0
+_LEAST_FAILURE = 400
+_log = structlog.get_logger(__name__)
+
+
+@frozen
+class Answer:
+    code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def _socket(address: tuple) -> socket.socket:  # type: ignore[type-arg]  # aiohttp's AddrInfoType, a tuple of five
+    """A socket on which a dead peer is noticed: keepalive after 30 s, every 10 s, three times; the same for unacknowledged data."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family=family, type=kind, proto=protocol)
+    made.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", 30),
+        ("TCP_KEEPINTVL", 10),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 60_000),
+    ):
+        if hasattr(socket, option):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return made
+
+
+@define
+class _Sessions:
+    """The pools of one credential; replaced as a whole with it."""
+
+    credential: Credential
+    requests: aiohttp.ClientSession = field(init=False)
+    streams: aiohttp.ClientSession = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.requests = self._session(
+            _POOL, aiohttp.ClientTimeout(total=_REQUEST_SECONDS, sock_connect=_CONNECT_SECONDS)
+        )
+        # A watch holds its connection for minutes: streams have a pool of their own, without a limit.
+        self.streams = self._session(
+            0, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=INACTIVITY_SECONDS)
+        )
+
+    def _session(self, limit: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
+        headers = {"Accept": "application/json", "User-Agent": f"msa/{msa.__version__}"}
+        if self.credential.authorization:
+            headers["Authorization"] = self.credential.authorization
+        tls = self.credential.tls if self.credential.tls is not None else True
+        connector = aiohttp.TCPConnector(
+            limit=limit, ssl=tls, keepalive_timeout=_IDLE_SECONDS, socket_factory=_socket
+        )
+        return aiohttp.ClientSession(
+            connector=connector, timeout=timeout, headers=headers, auto_decompress=True
+        )
+
+    async def close(self) -> None:
+        await self.requests.close()
+        await self.streams.close()
+
+
+class Transport:
+    """Requests and streams to one API server.
+
+    Args:
+        load: reads the credential.
+        metrics: where requests are counted.
+        fence: called before every request that writes; raises `Fenced` when this process may not write.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Awaitable[Credential]],
+        metrics: Metrics,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._load = load
+        self._metrics = metrics
+        self._fence = fence
+        self._sessions: _Sessions | None = None
+        self._retired: list[tuple[float, _Sessions]] = []
+        self._skew = ClockSkew()
+        self._host = ""
+        self.last_answer: float | None = None
+
+    async def open(self) -> None:
+        """Reads the credential; connects nowhere yet.
+
+        Raises:
+            CredentialError: there is none to be had.
+        """
+        self._take(await self._load())
+
+    async def close(self) -> None:
+        current = [self._sessions] if self._sessions else []
+        for sessions in [*current, *(sessions for _, sessions in self._retired)]:
+            await sessions.close()
+        self._sessions = None
+
+    async def run(self) -> None:
+        """Watches over the credential's files, for ever."""
+        while True:
+            await asyncio.sleep(_RELOAD_SECONDS)
+            if credentials.changed(self.credential):
+                await self.reload()
+            while self._retired and time.monotonic() - self._retired[0][0] > _GRACE_SECONDS:
+                await self._retired.pop(0)[1].close()
+
+    async def reload(self) -> None:
+        """Takes the credential anew; the old one is kept when it cannot be read. Requests under way finish on the old one."""
+        try:
+            credential = await self._load()
+        except CredentialError as error:
+            _log.warning("credential_kept", problem=str(error))
+            return
+        if (
+            credential.digest != self.credential.digest
+            or credential.authorization != self.credential.authorization
+        ):
+            _log.info("credential_reloaded", server=credential.server)
+            self._take(credential)
+
+    @property
+    def credential(self) -> Credential:
+        return self._open_sessions.credential
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds that the server's clock is ahead of ours; None before any answer."""
+        return self._skew.seconds
+
+    async def send(
+        self, method: str, path: str, *, body: bytes | None = None, content_type: str = "application/json"
+    ) -> bytes:
+        """The body of the answer to one request.
+
+        A request that was throttled (429: it was not executed) is sent again after the time the server asked for, a few times
+        at most; one refused with 401 is sent again once if the credential has changed on disk.
+
+        Args:
+            method: GET, POST, PATCH, PUT or DELETE.
+            path: percent-encoded, with its query.
+            body: what to send, None for nothing.
+            content_type: the body's media type.
+
+        Raises:
+            ApiError: by class, see `runtime.errors`.
+        """
+        repeats, reloaded = 0, False
+        while True:
+            try:
+                return await self._send_once(method, path, body, content_type)
+            except Throttled as error:
+                repeats += 1
+                wait = error.retry_after if error.retry_after is not None else 1.0
+                if repeats > _MOST_REPEATS or wait > _LONGEST_REPEAT_WAIT:
+                    raise
+                self._metrics.request_retries.labels("429", method, self._host).inc()
+                await asyncio.sleep(wait)
+            except Unauthorized:
+                before = self._sessions
+                if reloaded:
+                    raise
+                reloaded = True
+                await self.reload()
+                if self._sessions is before:
+                    raise
+
+    async def _send_once(self, method: str, path: str, body: bytes | None, content_type: str) -> bytes:
+        if method != "GET":
+            self._fence()
+        headers = {"Content-Type": content_type} if body is not None else None
+        session, url = self._open_sessions.requests, self._url(path)
+        sent, start = time.time(), time.monotonic()
+        try:
+            async with session.request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await response.read()
+        except TRANSPORT_ERRORS as error:
+            self._count("<error>", method, start)
+            raise from_exception(error) from None
+        self._count(str(response.status), method, start)
+        self._answered(response, sent)
+        if response.status >= _LEAST_FAILURE:
+            raise from_answer(response.status, response.headers, content)
+        return content
+
+    @asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator[aiohttp.StreamReader]:
+        """The bytes of a watch; the answer's status has been checked.
+
+        Raises:
+            ApiError: as `send`; errors of the stream itself are left to the reader, see `kube.errors`.
+        """
+        sent, start = time.time(), time.monotonic()
+        try:
+            response = await self._open_sessions.streams.get(self._url(path), allow_redirects=False)
+        except TRANSPORT_ERRORS as error:
+            self._count("<error>", "WATCH", start)
+            raise from_exception(error) from None
+        try:
+            self._count(str(response.status), "WATCH", start)
+            self._answered(response, sent)
+            if response.status >= _LEAST_FAILURE:
+                raise await self._refusal(response)
+            yield response.content
+        finally:
+            response.close()
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError:
+        try:
+            error = from_answer(response.status, response.headers, await response.read())
+        except TRANSPORT_ERRORS as broken:
+            return from_exception(broken)
+        if isinstance(error, Unauthorized):
+            await self.reload()
+        return error
+
+    @property
+    def _open_sessions(self) -> _Sessions:
+        if self._sessions is None:
+            raise RuntimeError("the transport is not open")
+        return self._sessions
+
+    def _take(self, credential: Credential) -> None:
+        if self._sessions is not None:
+            self._retired.append((time.monotonic(), self._sessions))
+        self._sessions = _Sessions(credential)
+        self._base = credential.server
+        self._host = URL(credential.server).authority
+
+    def _url(self, path: str) -> URL:
+        return URL(self._base + path, encoded=True)
+
+    def _count(self, code: str, method: str, start: float) -> None:
+        self._metrics.requests.labels(code, method, self._host).inc()
+        self._metrics.request_seconds.labels(method, self._host).observe(time.monotonic() - start)
+
+    def _answered(self, response: aiohttp.ClientResponse, sent: float) -> None:
+        self.last_answer = time.monotonic()
+        self._skew.answered(response.headers.get("Date"), sent, time.time())
