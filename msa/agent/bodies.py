@@ -63,7 +63,12 @@ def secret_patch(identity: ManagedServiceAccount, stored: Credential, content: S
 
 
 def _secret_marks(identity: ManagedServiceAccount, content: SecretContent) -> Body:
-    owner = {"apiVersion": _API_VERSION, "kind": names.KIND, "name": identity.metadata.name, "uid": identity.metadata.uid}
+    owner = {
+        "apiVersion": _API_VERSION,
+        "kind": names.KIND,
+        "name": identity.metadata.name,
+        "uid": identity.metadata.uid,
+    }
     return {"labels": _LABELS, "annotations": dict(content.annotations), "ownerReferences": [owner]}
 
 

@@ -67,7 +67,9 @@ class Hub(Protocol):
         """The new resourceVersion. Raises AlreadyExists where a Secret of that name is there."""
         ...
 
-    async def patch_secret(self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> str:
+    async def patch_secret(
+        self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
+    ) -> str:
         """The new resourceVersion. Conflict if the Secret changed after `stored` was read; foreign marks stay."""
         ...
 

@@ -82,7 +82,7 @@ class RepairLog:
         beyond = repairs.count - _FREE_REPAIRS
         if beyond < 0:
             return 0.0
-        return max(0.0, repairs.last + min(_FIRST_PAUSE * 2.0**min(beyond, 10), _LONGEST_PAUSE) - now)
+        return max(0.0, repairs.last + min(_FIRST_PAUSE * 2.0 ** min(beyond, 10), _LONGEST_PAUSE) - now)
 
     def contested(self, key: Key, now: float) -> bool:
         """Whether so many repairs were needed lately that somebody else must be writing."""

@@ -89,7 +89,9 @@ class ManagedWrites:
 
     async def request_token(self, account: ServiceAccount, request: Request) -> IssuedToken:
         name = account.metadata.name
-        answer = await self.accounts.create_subresource(name, "token", bodies.token_request(request), into=_TokenRequest)
+        answer = await self.accounts.create_subresource(
+            name, "token", bodies.token_request(request), into=_TokenRequest
+        )
         return IssuedToken(Token(answer.status.token), answer.status.expiration_timestamp)
 
 
@@ -110,7 +112,9 @@ class HubWrites:
         written = await self.secrets.create(bodies.secret(identity, content), into=_Written)
         return written.metadata.resource_version
 
-    async def patch_secret(self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> str:
+    async def patch_secret(
+        self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
+    ) -> str:
         body = bodies.secret_patch(identity, stored, content)
         written = await self.secrets.patch(stored.metadata.name, body, into=_Written)
         return written.metadata.resource_version
@@ -120,7 +124,9 @@ class HubWrites:
 
     async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> str:
         body = bodies.status_patch(identity, status)
-        written = await self.identities.patch(identity.metadata.name, body, into=_Written, subresource="status")
+        written = await self.identities.patch(
+            identity.metadata.name, body, into=_Written, subresource="status"
+        )
         return written.metadata.resource_version
 
     async def delete_identity(self, identity: ManagedServiceAccount) -> None:

@@ -1,0 +1,135 @@
+"""Workers that take keys from a queue, have them reconciled, and do what the answer says."""
+
+from itertools import count
+from typing import assert_never
+
+import anyio
+import structlog
+
+from msa.runtime.errors import ApiError
+from msa.runtime.freshness import Freshness
+from msa.runtime.metrics import Metrics
+from msa.runtime.ports import Reconcile
+from msa.runtime.queue import ShutDown, WorkQueue
+from msa.runtime.result import Done, Key, RequeueAfter, Result, Terminal
+
+_TIMEOUT_SECONDS = 300.0
+_STUCK_SECONDS = 2 * _TIMEOUT_SECONDS
+_log = structlog.get_logger(__name__)
+
+
+class Controller:
+    """One reconciler with its queue and workers.
+
+    Args:
+        queue: where keys come from.
+        reconcile: looks at one key; see `result` for what it may answer. An exception is a failure: tried again, with backoff.
+        workers: keys worked on at the same time.
+        freshness: our own writes, waited for before a key is looked at again.
+        metrics: where it counts.
+    """
+
+    def __init__(
+        self, queue: WorkQueue, reconcile: Reconcile, *, workers: int, freshness: Freshness, metrics: Metrics
+    ) -> None:
+        self._queue = queue
+        self._reconcile = reconcile
+        self._workers = workers
+        self._freshness = freshness
+        self._numbers = count(1)
+        name = queue.name
+        self._results = {
+            result: metrics.reconciles.labels(name, result)
+            for result in ("success", "requeue_after", "terminal", "error")
+        }
+        self._errors = metrics.reconcile_errors.labels(name)
+        self._terminal = metrics.terminal_errors.labels(name)
+        self._seconds = metrics.reconcile_seconds.labels(name)
+        self._active = metrics.active_workers.labels(name)
+        self._stale = metrics.stale_skips.labels(name)
+        self._stale_timeouts = metrics.stale_timeouts.labels(name)
+        metrics.max_workers.labels(name).set(workers)
+
+    async def run(self) -> None:
+        """Works until the queue is shut down; what was begun is finished."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._queue.run)
+            for _ in range(self._workers):
+                group.start_soon(self._work)
+
+    def problem(self, now: float) -> str | None:  # noqa: ARG002 - the shape of a health check
+        """A worker that cannot get done, None while all is well."""
+        longest = self._queue.statistics().longest_running_seconds
+        return (
+            f"{self._queue.name}: a worker has been busy for {longest:.0f} s"
+            if longest > _STUCK_SECONDS
+            else None
+        )
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self._queue.get()
+            except ShutDown:
+                return
+            self._active.inc()
+            try:
+                await self._handle(key)
+            finally:
+                self._active.dec()
+                self._queue.done(key)
+
+    async def _handle(self, key: Key) -> None:
+        start = anyio.current_time()
+        lag = self._freshness.lag(key, start)
+        if lag is not None and lag > 0:
+            # The informer's own event brings the key back; the delay is for the case that it never comes.
+            self._stale.inc()
+            self._queue.add_after(key, lag)
+            return
+        if lag is not None:
+            self._stale_timeouts.inc()
+            self._freshness.give_up(key)
+        with structlog.contextvars.bound_contextvars(
+            controller=self._queue.name, key=key, reconcile_id=next(self._numbers)
+        ):
+            outcome = await self._attempt(key)
+            self._seconds.observe(anyio.current_time() - start)
+            self._answer(key, outcome)
+
+    async def _attempt(self, key: Key) -> Result | Exception:
+        try:
+            with anyio.fail_after(_TIMEOUT_SECONDS):
+                return await self._reconcile(key)
+        except Exception as error:  # noqa: BLE001 - whatever a reconciler does, its worker lives on and the key is tried again
+            return error
+
+    def _answer(self, key: Key, outcome: Result | Exception) -> None:
+        """All that can come of a reconcile, worst first."""
+        match outcome:
+            case ApiError() as error:
+                self._results["error"].inc()
+                self._errors.inc()
+                delay = self._queue.retry(key, getattr(error, "retry_after", None) or 0.0)
+                _log.warning(
+                    "reconcile_failed", reason=error.reason, problem=error.message, retry_in=round(delay, 3)
+                )
+            case Exception() as error:
+                self._results["error"].inc()
+                self._errors.inc()
+                delay = self._queue.retry(key)
+                _log.error("reconcile_crashed", retry_in=round(delay, 3), exc_info=error)
+            case Terminal(reason=reason):
+                self._results["terminal"].inc()
+                self._terminal.inc()
+                self._queue.forget(key)
+                _log.info("reconcile_refused", reason=reason)
+            case RequeueAfter(seconds=seconds):
+                self._results["requeue_after"].inc()
+                self._queue.forget(key)
+                self._queue.add_after(key, seconds)
+            case Done():
+                self._results["success"].inc()
+                self._queue.forget(key)
+            case _:
+                assert_never(outcome)

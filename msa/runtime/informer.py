@@ -1,0 +1,150 @@
+"""A reflector, a store and those who want to be told: the local copy of one resource and its changes.
+
+Handlers are told of every change in order, after the store has it. A handler that raises is a bug and takes the process down.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any, Generic, TypeVar
+
+import anyio
+import anyio.lowlevel
+import structlog
+
+from msa.runtime.events import Added, Deleted, Failed, KubeObject, Modified, WatchEvent
+from msa.runtime.metrics import Metrics
+from msa.runtime.ports import ListWatch
+from msa.runtime.reflector import Reflector
+from msa.runtime.store import Change, Index, Store, StoreWriter, key_of
+
+T = TypeVar("T", bound=KubeObject)
+Handler = Callable[[Change[T]], None]
+
+SILENCE_SECONDS = 140.0
+"""Twice the inactivity after which a stream counts as dead: by then there was at least an attempt to reconnect."""
+
+_SLICE_SECONDS = 0.002
+_log = structlog.get_logger(__name__)
+
+
+class Informer(Generic[T]):
+    """One resource, cached and followed.
+
+    Args:
+        source: where it is read.
+        rng: for jitter.
+        metrics: where lists, watches and events are counted.
+        transform: what is kept of an object, called once for each that comes; a ValueError from it means that the object
+            cannot be read: it is counted, logged and kept out of the store, its last good state too, since that is history.
+        indexes: by name, see `Store.by_index`.
+    """
+
+    def __init__(
+        self,
+        source: ListWatch[Any],
+        rng: Random,
+        metrics: Metrics,
+        *,
+        transform: Callable[[Any], T] | None = None,
+        indexes: Mapping[str, Index[T]] | None = None,
+    ) -> None:
+        self.store: Store[T] = Store(indexes)
+        self.resource = source.resource
+        self._writer = StoreWriter(self.store)
+        self._transform = transform
+        self._malformed = metrics.malformed.labels(source.resource)
+        self._handlers: list[Handler[T]] = []
+        self._synced = anyio.Event()
+        self._reflector = Reflector(source, self, rng, metrics)
+
+    def subscribe(self, handler: Handler[T]) -> None:
+        """Tells `handler` of every change from now on; called before `run`, it learns of everything."""
+        self._handlers.append(handler)
+
+    async def run(self) -> None:
+        """Follows the resource for ever."""
+        await self._reflector.run()
+
+    async def wait_synced(self) -> None:
+        """Returns once the store has been complete, and the handlers were told of all of it."""
+        await self._synced.wait()
+
+    def problem(self, now: float) -> str | None:
+        """What is wrong with the watch, None while it is heard from.
+
+        Args:
+            now: monotonic seconds.
+        """
+        silence = now - self._reflector.heard.at
+        if silence > SILENCE_SECONDS:
+            return f"watch of {self.resource}: nothing heard for {silence:.0f} s"
+        return None
+
+    def trouble(self) -> str | None:
+        """Why the copy may be behind at this moment: the last attempt failed, or it was never complete."""
+        if (error := self._reflector.heard.error) is not None:
+            return f"{self.resource}: {error.reason}: {error.message}"
+        return None if self.store.synced else f"{self.resource}: not listed yet"
+
+    async def replace(self, objects: Sequence[Any], version: str) -> None:
+        """A full list from the reflector."""
+        pause = _Slices()
+        kept = []
+        for item in objects:
+            if (read := self._read(item)) is not None:
+                kept.append(read)
+            await pause.maybe()
+        for change in self._writer.replace(kept, version):
+            self._tell(change)
+            await pause.maybe()
+        self._synced.set()
+
+    async def apply(self, events: Sequence[WatchEvent[Any]]) -> None:
+        """Changes from the reflector, in order."""
+        pause = _Slices()
+        for event in events:
+            change = self._fold(event)
+            if change is not None:
+                self._tell(change)
+            await pause.maybe()
+
+    def _fold(self, event: WatchEvent[Any]) -> Change[T] | None:
+        if isinstance(event, Modified | Added):
+            item = self._read(event.object)
+            change = self._writer.put(item) if item is not None else self._writer.drop(key_of(event.object))
+        elif isinstance(event, Deleted):
+            change = self._writer.remove(event.object)
+        else:
+            change = None
+        if not isinstance(event, Failed):
+            self._writer.progress(event.object.metadata.resource_version)
+        return change
+
+    def _read(self, item: Any) -> T | None:
+        if self._transform is None:
+            kept: T = item
+            return kept
+        try:
+            return self._transform(item)
+        except ValueError as error:
+            self._malformed.inc()
+            _log.error("object_unreadable", resource=self.resource, key=key_of(item), problem=str(error))
+            return None
+
+    def _tell(self, change: Change[T]) -> None:
+        for handler in self._handlers:
+            handler(change)
+
+
+class _Slices:
+    """Lets the other tasks run whenever a long loop has held the processor for 2 ms."""
+
+    def __init__(self) -> None:
+        self._since = anyio.current_time()
+        self._steps = 0
+
+    async def maybe(self) -> None:
+        self._steps += 1
+        if self._steps % 16 == 0 and anyio.current_time() - self._since > _SLICE_SECONDS:
+            await anyio.lowlevel.checkpoint()
+            self._since = anyio.current_time()

@@ -1,0 +1,235 @@
+"""Keeps a sink equal to a server's collection: does what `states` decides, with lists and watches through a port."""
+
+from collections.abc import Sequence
+from random import Random
+from typing import Generic, Protocol, TypeVar
+
+import anyio
+import structlog
+from attrs import define, frozen
+
+from msa.runtime.backoff import StreamBackoff
+from msa.runtime.errors import ApiError, classify
+from msa.runtime.events import Added, Bookmark, Deleted, Failed, KubeObject, Modified, Status, WatchEvent
+from msa.runtime.metrics import Metrics
+from msa.runtime.ports import ListWatch, WatchStream
+from msa.runtime.result import Key
+from msa.runtime.states import (
+    Broke,
+    Ended,
+    Listed,
+    Method,
+    NoBookmark,
+    Outcome,
+    Position,
+    State,
+    Syncing,
+    Waited,
+    Waiting,
+    Watching,
+    step,
+)
+from msa.runtime.store import key_of
+
+T = TypeVar("T", bound=KubeObject)
+
+_PAGE = 500
+_QUIET_SECONDS = 10.0
+_SYNC_SECONDS = 60.0
+_SHORTEST_WATCH, _LONGEST_WATCH = 300, 600
+_log = structlog.get_logger(__name__)
+
+
+class Sink(Protocol[T]):
+    """Who takes what the reflector reads."""
+
+    async def replace(self, objects: Sequence[T], version: str) -> None:
+        """A full list."""
+        ...
+
+    async def apply(self, events: Sequence[WatchEvent[T]]) -> None:
+        """What changed since, in order; bookmarks among it."""
+        ...
+
+
+@frozen
+class _Initial(Generic[T]):
+    """What a streaming list brought, and the events that came behind its end in the same batch."""
+
+    objects: Sequence[T]
+    version: str
+    rest: Sequence[WatchEvent[T]]
+
+
+@define
+class Heard:
+    """When the server last gave a sign of life, and what was wrong last.
+
+    Attributes:
+        at: monotonic seconds of the last event, bookmark or attempt.
+        error: of the last attempt; None while all is well.
+    """
+
+    at: float
+    error: ApiError | None = None
+
+
+class Reflector(Generic[T]):
+    """One resource, followed for ever."""
+
+    def __init__(self, source: ListWatch[T], sink: Sink[T], rng: Random, metrics: Metrics) -> None:
+        self._source = source
+        self._sink = sink
+        self._rng = rng
+        self._metrics = metrics
+        self._backoff = StreamBackoff(rng)
+        self._log = _log.bind(resource=source.resource)
+        self.heard = Heard(at=float("-inf"))
+
+    async def run(self) -> None:
+        """Never returns."""
+        position = Position()
+        while True:
+            self.heard.at = anyio.current_time()
+            outcome = await self._perform(position.state)
+            self._note(outcome)
+            position = step(position, outcome)
+
+    async def _perform(self, state: State) -> Outcome:
+        try:
+            match state:
+                case Waiting(least=least):
+                    await anyio.sleep(max(least, self._backoff.next(anyio.current_time())))
+                    return Waited()
+                case Syncing(method=Method.STREAM, at_least=version):
+                    return await self._stream(version)
+                case Syncing(method=method, at_least=version):
+                    return await self._list(version, _PAGE if method is Method.PAGES else 0)
+                case Watching(version=version):
+                    return await self._watch(version)
+        except ApiError as error:
+            return Broke(error, state.version if isinstance(state, Watching) else "")
+
+    def _note(self, outcome: Outcome) -> None:
+        match outcome:
+            case Broke(error=error):
+                self._metrics.watch_errors.labels(self._source.resource, error.reason).inc()
+                changed = self.heard.error is None or self.heard.error.reason != error.reason
+                self._log.log(
+                    30 if changed else 10, "watch_failed", reason=error.reason, problem=error.message
+                )
+                self.heard.error = error
+            case NoBookmark():
+                self._log.warning("watchlist_without_end", remedy="listing by pages from now on")
+            case Listed() | Ended():
+                self.heard.error = None
+            case Waited():
+                pass
+
+    async def _list(self, version: str, limit: int) -> Outcome:
+        objects: list[T] = []
+        page = await self._source.list(resource_version=version, limit=limit)
+        objects.extend(page.items)
+        while page.continue_token:
+            page = await self._source.list(limit=limit, continue_token=page.continue_token)
+            objects.extend(page.items)
+        self._metrics.lists.labels(self._source.resource, "pages").inc()
+        await self._sink.replace(objects, page.resource_version)
+        return Listed(page.resource_version)
+
+    async def _stream(self, version: str) -> Outcome:
+        """A streaming list that goes on as a watch on the same connection (KEP-3157)."""
+        opened = self._source.watch(
+            resource_version=version, initial_events=True, timeout_seconds=self._timeout()
+        )
+        async with opened as stream:
+            start = anyio.current_time()
+            initial = await self._initial_events(stream)
+            if initial is None:
+                return NoBookmark()
+            self._metrics.lists.labels(self._source.resource, "watchlist").inc()
+            await self._sink.replace(initial.objects, initial.version)
+            if initial.rest:
+                await self._sink.apply(initial.rest)
+            return await self._follow(stream, _newest(initial.rest, initial.version), start, events=1)
+
+    async def _initial_events(self, stream: WatchStream[T]) -> "_Initial[T] | None":
+        """All initial events, None when they did not end in time."""
+        objects: dict[Key, T] = {}
+        with anyio.move_on_after(_SYNC_SECONDS):
+            while events := await self._receive(stream, _QUIET_SECONDS):
+                for position, event in enumerate(events):
+                    match event:
+                        case Added(object=item) | Modified(object=item):
+                            objects[key_of(item)] = item
+                        case Deleted(object=item):
+                            objects.pop(key_of(item), None)
+                        case Bookmark() if event.ends_initial_events:
+                            version = event.object.metadata.resource_version
+                            return _Initial(list(objects.values()), version, events[position + 1 :])
+                        case Failed(object=status):
+                            raise refusal(status)
+        return None
+
+    async def _watch(self, version: str) -> Outcome:
+        opened = self._source.watch(
+            resource_version=version, initial_events=False, timeout_seconds=self._timeout()
+        )
+        start = anyio.current_time()
+        async with opened as stream:
+            return await self._follow(stream, version, start, events=0)
+
+    async def _follow(self, stream: WatchStream[T], version: str, start: float, events: int) -> Outcome:
+        """Reads until the stream ends; an error takes along the version up to which all is well."""
+        self._metrics.watches.labels(self._source.resource).inc()
+        counter = self._metrics.watch_events.labels(self._source.resource)
+        try:
+            while batch := await stream.receive():
+                self.heard = Heard(anyio.current_time())
+                counter.inc(len(batch))
+                events += len(batch)
+                good, failure = _until_failure(batch)
+                await self._sink.apply(good)
+                version = _newest(good, version)
+                if failure is not None:
+                    return Broke(refusal(failure), version)
+        except ApiError as error:
+            return Broke(error, version)
+        return Ended(version, events, anyio.current_time() - start)
+
+    async def _receive(self, stream: WatchStream[T], seconds: float) -> Sequence[WatchEvent[T]]:
+        """The next events; none when the stream ended, or said nothing for so long."""
+        with anyio.move_on_after(seconds):
+            events = await stream.receive()
+            self.heard.at = anyio.current_time()
+            return events
+        return ()
+
+    def _timeout(self) -> int:
+        return self._rng.randint(_SHORTEST_WATCH, _LONGEST_WATCH)
+
+
+def refusal(status: Status) -> ApiError:
+    """The error that an ERROR event stands for."""
+    retry_after = (
+        float(status.details.retry_after_seconds)
+        if status.details and status.details.retry_after_seconds
+        else None
+    )
+    return classify(status.code, status.reason, status.message, retry_after=retry_after)
+
+
+def _until_failure(batch: Sequence[WatchEvent[T]]) -> tuple[Sequence[WatchEvent[T]], Status | None]:
+    """The events before an ERROR event, and that one's status; after it the server says nothing that counts."""
+    for position, event in enumerate(batch):
+        if type(event) is Failed:
+            return batch[:position], event.object
+    return batch, None
+
+
+def _newest(events: Sequence[WatchEvent[T]], version: str) -> str:
+    """The version of the last event, which everything before it is included in; `version` if there is none that has one."""
+    for event in reversed(events):
+        if not isinstance(event, Failed) and (newest := event.object.metadata.resource_version):
+            return newest
+    return version
