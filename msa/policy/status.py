@@ -1,0 +1,144 @@
+"""The status that an identity shall have, from what there is and what went wrong: a pure function, so equal inputs write nothing."""
+
+from datetime import datetime
+
+from attrs import frozen
+
+from msa.api import conditions, names
+from msa.api.core import Credential, ServiceAccount
+from msa.api.durations import parse_rfc3339, render
+from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountRef, Status, TokenSecretRef
+from msa.api.meta import Condition
+from msa.policy.rotation import Request, refresh_time, shortened
+
+TOKEN_REPORTED = "TokenReported"  # noqa: S105 - the name of a condition
+SECRET_CREATED = "SecretCreated"  # noqa: S105 - the name of a condition
+READY = "Ready"
+LIFETIME_SHORTENED = "LifetimeShortened"
+_OURS = (TOKEN_REPORTED, SECRET_CREATED, READY, LIFETIME_SHORTENED)
+
+
+@frozen
+class Trouble:
+    """Why an identity is not as it should be.
+
+    Attributes:
+        reason: CamelCase, stable.
+        message: what is wrong and what would help; stable while the cause is, or every attempt would write a status.
+    """
+
+    reason: str
+    message: str
+
+
+@frozen
+class Holding:
+    """What an identity has at this moment; None for what it has not."""
+
+    account: ServiceAccount | None
+    credential: Credential | None
+
+
+def wanted(
+    identity: ManagedServiceAccount,
+    holding: Holding,
+    request: Request | None,
+    trouble: Trouble | None,
+    now: datetime,
+) -> Status:
+    """The status to be stored.
+
+    Args:
+        identity: with the stored status.
+        holding: its account and credential.
+        request: what its tokens are asked for; None where the spec is invalid.
+        trouble: None when all is well.
+        now: for transition times.
+    """
+    generation = identity.metadata.generation
+    found = _conditions(holding, request, trouble, generation)
+    kept = tuple(
+        condition
+        for condition in identity.status.conditions
+        if condition.type not in _OURS or _find(found, condition)
+    )
+    merged = conditions.merge(kept, found, now)
+    status = Status(
+        conditions=merged, observed_generation=generation, service_account_ref=_account_ref(holding.account)
+    )
+    return _with_token(status, identity, holding.credential)
+
+
+def _find(found: list[Condition], condition: Condition) -> bool:
+    return conditions.find(found, condition.type) is not None
+
+
+def _account_ref(account: ServiceAccount | None) -> ServiceAccountRef | None:
+    if account is None:
+        return None
+    metadata = account.metadata
+    return ServiceAccountRef(namespace=metadata.namespace, name=metadata.name, uid=metadata.uid)
+
+
+def _with_token(status: Status, identity: ManagedServiceAccount, credential: Credential | None) -> Status:
+    if credential is None or credential.token is None or credential.token.claims is None:
+        return status
+    claims = credential.token.claims
+    refreshed = (
+        parse_rfc3339(credential.metadata.annotation(names.ANNOTATION_LAST_REFRESH)) or claims.issued_at
+    )
+    return Status(
+        conditions=status.conditions,
+        observed_generation=status.observed_generation,
+        service_account_ref=status.service_account_ref,
+        expiration_timestamp=claims.expires_at,
+        token_secret_ref=TokenSecretRef(name=credential.metadata.name, last_refresh_timestamp=refreshed),
+        audiences=claims.audiences,
+        granted_validity=render(claims.expires_at - claims.issued_at),
+        next_refresh_timestamp=refresh_time(claims, identity.metadata.uid).replace(microsecond=0),
+    )
+
+
+def _conditions(
+    holding: Holding, request: Request | None, trouble: Trouble | None, generation: int
+) -> list[Condition]:
+    def condition(type_: str, *, holds: bool, reason: str, message: str = "") -> Condition:
+        return Condition(type_, "True" if holds else "False", reason, message, None, generation)
+
+    if trouble is None:
+        found = [
+            condition(READY, holds=True, reason="TokenFresh"),
+            condition(TOKEN_REPORTED, holds=True, reason=TOKEN_REPORTED),
+            condition(SECRET_CREATED, holds=True, reason=SECRET_CREATED),
+        ]
+    else:
+        has_secret = holding.credential is not None
+        found = [
+            condition(READY, holds=False, reason=trouble.reason, message=trouble.message),
+            condition(TOKEN_REPORTED, holds=False, reason=trouble.reason, message=trouble.message),
+            condition(SECRET_CREATED, holds=True, reason=SECRET_CREATED)
+            if has_secret
+            else condition(SECRET_CREATED, holds=False, reason=trouble.reason, message=trouble.message),
+        ]
+    if (message := _shortening(holding.credential, request)) is not None:
+        found.append(
+            condition(LIFETIME_SHORTENED, holds=True, reason="GrantedLessThanRequested", message=message)
+        )
+    return found
+
+
+def _shortening(credential: Credential | None, request: Request | None) -> str | None:
+    if (
+        request is None
+        or credential is None
+        or credential.token is None
+        or (claims := credential.token.claims) is None
+    ):
+        return None
+    if not shortened(claims, request):
+        return None
+    granted = render(claims.expires_at - claims.issued_at)
+    return (
+        f"the managed cluster grants {granted} of the requested {request.seconds} s; tokens are renewed by what was granted. "
+        f"Ask for no more in spec.rotation.validity, or raise the limit there (--service-account-max-token-expiration)"
+    )
