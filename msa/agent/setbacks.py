@@ -4,7 +4,6 @@ Memory only, and only to be patient: losing it in a restart means one attempt to
 """
 
 from collections.abc import Hashable
-from random import Random
 from typing import Generic, TypeVar
 
 from attrs import frozen
@@ -72,8 +71,7 @@ class RepairLog:
     The first three are made at once; later ones wait 5 s x 2^n, at most 5 minutes; ten quiet minutes wipe the slate.
     """
 
-    def __init__(self, rng: Random) -> None:
-        self._rng = rng
+    def __init__(self) -> None:
         self._by_key: dict[Key, _Repairs] = {}
 
     def pause(self, key: Key, now: float) -> float:
@@ -83,10 +81,6 @@ class RepairLog:
         if beyond < 0:
             return 0.0
         return max(0.0, repairs.last + min(_FIRST_PAUSE * 2.0 ** min(beyond, 10), _LONGEST_PAUSE) - now)
-
-    def contested(self, key: Key, now: float) -> bool:
-        """Whether so many repairs were needed lately that somebody else must be writing."""
-        return self._current(key, now).count >= _FREE_REPAIRS
 
     def repaired(self, key: Key, now: float) -> None:
         self._by_key[key] = _Repairs(self._current(key, now).count + 1, now)

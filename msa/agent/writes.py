@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+import msgspec
 from attrs import frozen
 from msgspec import Raw, Struct
 
@@ -105,8 +106,8 @@ class HubWrites:
 
     async def read_secret(self, name: str) -> StoredSecret:
         raw = await self.secrets.get(name, into=Raw)
-        ...
-        raise NotImplementedError
+        credential = self.ingest(msgspec.json.decode(raw, type=Secret))
+        return StoredSecret(credential, _writers(msgspec.json.decode(raw, type=_Owned)))
 
     async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
         written = await self.secrets.create(bodies.secret(identity, content), into=_Written)
@@ -131,6 +132,17 @@ class HubWrites:
 
     async def delete_identity(self, identity: ManagedServiceAccount) -> None:
         await _delete(self.identities, identity.metadata)
+
+
+def _writers(owned: _Owned) -> tuple[str, ...]:
+    """Field managers other than us that own data of a Secret, the newest first."""
+    entries = sorted(owned.metadata.managed_fields, key=lambda entry: entry.time, reverse=True)
+    strangers = (
+        entry.manager
+        for entry in entries
+        if b'"f:data"' in bytes(entry.fields) and entry.manager != names.FIELD_MANAGER
+    )
+    return tuple(dict.fromkeys(strangers))
 
 
 async def _delete(objects: Objects, metadata: ObjectMeta) -> None:

@@ -24,7 +24,8 @@ ANNOTATION_LAST_REFRESH: Final = f"{GROUP}/lastRefreshTimestamp"
 ANNOTATION_REQUESTED: Final = f"{GROUP}/requested"
 """On a Secret: what its token was asked for, as `policy.rotation.Request` renders it."""
 
-FIELD_MANAGER_AGENT: Final = "managed-serviceaccount-agent"
+FIELD_MANAGER: Final = "msa"
+"""What API servers record as our field manager: they take it from the User-Agent."""
 
 SECRET_KEY_TOKEN: Final = "token"  # noqa: S105 - the name of a data entry, not a password
 SECRET_KEY_CA: Final = "ca.crt"  # noqa: S105 - the name of a data entry, not a password

@@ -1,0 +1,286 @@
+"""The agent put together: settings -> clients -> caches -> reconciler -> tasks. The one place here that knows `kube`."""
+
+import gc
+import math
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from functools import partial
+from random import Random, SystemRandom
+
+import anyio
+import anyio.abc
+import anyio.to_thread
+import structlog
+from attrs import frozen
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from msa.agent.cluster import ManagedCluster
+from msa.agent.ingest import CredentialIngest
+from msa.agent.reconciler import Caches, TokenReconciler
+from msa.agent.setbacks import RepairLog, Setbacks
+from msa.agent.settings import AgentSettings
+from msa.agent.telemetry import CacheCollector, Telemetry
+from msa.agent.writes import HubWrites, ManagedWrites
+from msa.api import names
+from msa.api.core import Credential, Secret, ServiceAccount
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.kube import credentials
+from msa.kube.credentials import CredentialError
+from msa.kube.events import KubeEvents
+from msa.kube.lease import KubeLease
+from msa.kube.resources import Resource, Selection
+from msa.kube.skew import wall_clock
+from msa.kube.transport import Transport
+from msa.runtime.backoff import Backoff
+from msa.runtime.controller import Controller
+from msa.runtime.errors import ApiError
+from msa.runtime.freshness import Freshness
+from msa.runtime.health import LoopLag, report
+from msa.runtime.heartbeat import Heartbeat
+from msa.runtime.http import Response, parse_address, serve
+from msa.runtime.informer import Informer
+from msa.runtime.metrics import Metrics
+from msa.runtime.queue import Lane, WorkQueue
+from msa.runtime.recorder import EventRecorder
+from msa.runtime.result import Key
+from msa.runtime.store import Change
+
+_GRACE_SECONDS = 8.0
+_GC_THRESHOLD = 50_000
+_log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The agent cannot start; the message is one line that says why and what would help."""
+
+
+def main(settings: AgentSettings) -> int:
+    """Runs until it is told to stop; the exit code."""
+    code = 0
+    try:
+        anyio.run(partial(run, settings))
+    except* (StartError, CredentialError) as group:
+        print(f"msa agent: {_first(group)}", file=sys.stderr)  # noqa: T201 - for whoever started it
+        code = 1
+    return code
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def run(settings: AgentSettings) -> None:
+    """Runs one agent.
+
+    Raises:
+        StartError: it cannot start as it was told to.
+        CredentialError: one of the two clusters cannot be spoken to.
+    """
+    metrics = Metrics(CollectorRegistry())
+    hub = Transport(partial(credentials.from_kubeconfig, settings.hub_kubeconfig), metrics)
+    managed = Transport(_spoke_credential(settings), metrics)
+    try:
+        await hub.open()
+        await managed.open()
+        await _Agent.build(settings, metrics, hub, managed).run()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await hub.close()
+            await managed.close()
+
+
+def _spoke_credential(settings: AgentSettings) -> Callable[[], Awaitable[credentials.Credential]]:
+    if settings.spoke_kubeconfig is None:
+        return credentials.from_pod
+    return partial(credentials.from_kubeconfig, settings.spoke_kubeconfig)
+
+
+@frozen
+class _Agent:
+    """All parts, before anything runs."""
+
+    settings: AgentSettings
+    metrics: Metrics
+    hub: Transport
+    managed: Transport
+    cluster: ManagedCluster
+    identities: Informer[ManagedServiceAccount]
+    secrets: Informer[Credential]
+    accounts: Informer[ServiceAccount]
+    queue: WorkQueue
+    controller: Controller
+    recorder: EventRecorder
+    lag: LoopLag
+
+    @classmethod
+    def build(cls, settings: AgentSettings, metrics: Metrics, hub: Transport, managed: Transport) -> "_Agent":
+        rng: Random = SystemRandom()
+        labels = f"{names.LABEL_MANAGED}=true"
+        here, there = settings.install_namespace, settings.cluster_name
+        identities = Resource(
+            hub, Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL, there), ManagedServiceAccount
+        )
+        secrets = Resource(hub, Selection("", "v1", "secrets", there, labels=labels), Secret)
+        accounts = Resource(
+            managed, Selection("", "v1", "serviceaccounts", here, labels=labels), ServiceAccount
+        )
+        cluster = ManagedCluster(
+            here,
+            partial(managed.send, "GET", "/openid/v1/jwks"),
+            lambda: managed.credential.ca,
+            wall_clock,
+            lambda: managed.clock_skew,
+        )
+        ingest = CredentialIngest(lambda: cluster.keys)
+        watched = (
+            Informer[ManagedServiceAccount](identities, rng, metrics),
+            Informer[Credential](secrets, rng, metrics, transform=ingest),
+            Informer[ServiceAccount](accounts, rng, metrics),
+        )
+        queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
+        recorder = EventRecorder(
+            KubeEvents(hub, there, "managed-serviceaccount-agent", socket.gethostname()), wall_clock, metrics
+        )
+        caches = Caches(watched[0].store, watched[1].store, watched[2].store)
+        freshness = Freshness()
+        reconciler = TokenReconciler(
+            namespace=there,
+            caches=caches,
+            hub=HubWrites(identities, secrets, ingest),
+            managed=ManagedWrites(accounts),
+            cluster=cluster,
+            ingest=ingest,
+            freshness=freshness,
+            observer=Telemetry(metrics, recorder),
+            now=wall_clock,
+            hub_now=lambda: _hub_now(hub),
+            rng=rng,
+            ephemeral=settings.feature_gates.ephemeral_identity,
+            setbacks=Setbacks(),
+            repairs=RepairLog(),
+            suspects=set(),
+        )
+        metrics.registry.register(
+            CacheCollector(caches, queue, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew})
+        )
+        controller = Controller(
+            queue, reconciler, workers=settings.workers, freshness=freshness, metrics=metrics
+        )
+        return cls(
+            settings, metrics, hub, managed, cluster, *watched, queue, controller, recorder, LoopLag(metrics)
+        )
+
+    async def run(self) -> None:
+        """Starts everything in order: probes, caches, heartbeat, and the workers once the caches are complete."""
+        await self._check_managed_cluster()
+        for informer in self._informers():
+            informer.subscribe(self._enqueue)
+        self.cluster.on_change = self._enqueue_all
+        async with anyio.create_task_group() as tasks:
+            await self._start_servers(tasks)
+            await (
+                self.cluster.refresh()
+            )  # before the Secrets come: their signatures are checked as they are read
+            for task in (self.hub.run, self.managed.run, self.cluster.run, self.recorder.run, self.lag.run):
+                tasks.start_soon(task)
+            for informer in self._informers():
+                tasks.start_soon(informer.run)
+            tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
+            if self.settings.lease_health_check:
+                tasks.start_soon(self._heartbeat().run)
+            gc.set_threshold(_GC_THRESHOLD)
+            for informer in self._informers():
+                await informer.wait_synced()
+            gc.collect()
+            gc.freeze()  # the caches are not searched again at every collection
+            _log.info("ready", identities=len(self.identities.store), secrets=len(self.secrets.store))
+            await self.controller.run()
+            tasks.cancel_scope.cancel()
+
+    def _informers(
+        self,
+    ) -> tuple[Informer[ManagedServiceAccount], Informer[Credential], Informer[ServiceAccount]]:
+        return (self.identities, self.secrets, self.accounts)
+
+    def _enqueue(
+        self, change: Change[ManagedServiceAccount] | Change[Credential] | Change[ServiceAccount]
+    ) -> None:
+        self.queue.add(Key(change.latest.metadata.name), Lane.INITIAL if change.initial else Lane.LIVE)
+
+    def _enqueue_all(self) -> None:
+        for identity in self.identities.store.values():
+            self.queue.add(Key(identity.metadata.name), Lane.INITIAL)
+
+    async def _check_managed_cluster(self) -> None:
+        try:
+            resources = await self.managed.send("GET", "/api/v1")
+        except ApiError as error:
+            raise StartError(
+                f"the managed cluster at {self.managed.credential.server} does not answer: {error.reason}: {error.message}"
+            ) from None
+        if b'"serviceaccounts/token"' not in resources:
+            raise StartError(
+                "the managed cluster does not serve serviceaccounts/token: Kubernetes 1.22 or later is needed there"
+            )
+
+    async def _start_servers(self, tasks: anyio.abc.TaskGroup) -> None:
+        async def scrape() -> Response:
+            body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry)
+            return Response(body, content_type=CONTENT_TYPE_LATEST)
+
+        alive = (
+            self.lag.problem,
+            self.controller.problem,
+            *(informer.problem for informer in self._informers()),
+        )
+        livez = partial(report, alive)
+        readyz = partial(report, tuple(_not_synced(informer) for informer in self._informers()))
+        servers = (
+            ("--metrics-bind-address", self.settings.metrics_address, {"/metrics": scrape}),
+            (
+                "--health-probe-bind-address",
+                self.settings.health_address,
+                {"/healthz": livez, "/livez": livez, "/readyz": readyz},
+            ),
+        )
+        for flag, text, routes in servers:
+            try:
+                if (address := parse_address(text)) is not None:
+                    await tasks.start(serve, address, routes)
+            except (ValueError, OSError) as error:
+                raise StartError(f"{flag}={text}: {error}") from None
+
+    def _heartbeat(self) -> Heartbeat:
+        lock = KubeLease(self.managed, self.settings.install_namespace, names.ADDON)
+        return Heartbeat(lock, socket.gethostname(), self._trouble, wall_clock)
+
+    def _trouble(self) -> str | None:
+        """Why the hub must not believe that this agent does its work."""
+        now = anyio.current_time()
+        found = (informer.trouble() or informer.problem(now) for informer in self._informers())
+        return next((trouble for trouble in found if trouble is not None), None)
+
+    async def _stop_on_signal(self, scope: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                if scope.deadline < math.inf:
+                    os._exit(128 + number)  # a second signal: whoever sends it does not want to wait
+                _log.info("stopping", signal=signal.Signals(number).name)
+                self.queue.shut_down()
+                scope.deadline = anyio.current_time() + _GRACE_SECONDS
+
+
+def _hub_now(hub: Transport) -> datetime:
+    return wall_clock() + timedelta(seconds=hub.clock_skew or 0.0)
+
+
+def _not_synced(
+    informer: Informer[ManagedServiceAccount] | Informer[Credential] | Informer[ServiceAccount],
+) -> Callable[[float], str | None]:
+    return lambda _now: None if informer.store.synced else f"{informer.resource}: not listed yet"

@@ -1,0 +1,101 @@
+"""What the agent knows of its managed cluster beside its objects: CA, signing keys, clock."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+import anyio
+import structlog
+
+from msa.agent.ingest import digest
+from msa.agent.keyset import KeySet
+from msa.policy.rotation import Cluster
+from msa.runtime.errors import ApiError
+from msa.runtime.ports import Now
+
+_REFRESH_SECONDS = 300.0
+_LEAST_SECONDS = 5.0
+"""Between two fetches that an unknown key asks for, however many tokens show it."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ManagedCluster:
+    """Kept up to date by `run`.
+
+    Args:
+        namespace: where the ServiceAccounts are.
+        fetch_keys: the bytes of `/openid/v1/jwks`.
+        ca: the CA bundle in use now.
+        now: our wall clock.
+        skew: seconds that the cluster's clock is ahead of it; None while that is not known.
+    """
+
+    def __init__(
+        self,
+        namespace: str,
+        fetch_keys: Callable[[], Awaitable[bytes]],
+        ca: Callable[[], bytes],
+        now: Now,
+        skew: Callable[[], float | None],
+    ) -> None:
+        self._namespace = namespace
+        self._fetch_keys = fetch_keys
+        self._ca = ca
+        self._now = now
+        self._skew = skew
+        self._keys: KeySet | None = None
+        self._complete = True
+        self._fetched = float("-inf")
+        self._lock = anyio.Lock()
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def ca(self) -> bytes:
+        return self._ca()
+
+    @property
+    def keys(self) -> KeySet | None:
+        """None while the cluster has not told them."""
+        return self._keys
+
+    def view(self) -> Cluster:
+        """For the policy."""
+        trusted = self._keys.thumbprints if self._keys is not None and self._complete else None
+        return Cluster(self._namespace, digest(self.ca), trusted)
+
+    def now(self) -> datetime:
+        """On the managed cluster's clock, which its tokens' times are from."""
+        return self._now() + timedelta(seconds=self._skew() or 0.0)
+
+    async def run(self) -> None:
+        """Fetches the keys every few minutes and says when they or the CA have changed."""
+        while True:
+            before = self.view()
+            await anyio.sleep(_REFRESH_SECONDS)
+            await self.refresh()
+            if self.view() != before:
+                self.on_change()
+
+    async def learn(self, key_id: str) -> None:
+        """Fetches the keys if one of this id is not known; at most one fetch in a few seconds."""
+        async with self._lock:
+            known = self._keys is not None and key_id in self._keys.key_ids
+            if not known and anyio.current_time() - self._fetched > _LEAST_SECONDS:
+                await self.refresh()
+
+    def distrust(self) -> None:
+        """A token that was issued just now is signed by none of them: the set is incomplete, and no proof against a token."""
+        if self._complete:
+            _log.warning(
+                "key_set_incomplete",
+                remedy="signatures are not checked; see /openid/v1/jwks of the managed cluster",
+            )
+        self._complete = False
+
+    async def refresh(self) -> None:
+        """Fetches the keys; what is known stays when they cannot be had."""
+        self._fetched = anyio.current_time()
+        try:
+            self._keys = KeySet.from_jwks(await self._fetch_keys())
+        except (ApiError, ValueError) as error:
+            _log.warning("key_set_unavailable", problem=str(error))

@@ -1,0 +1,148 @@
+"""The agent's metrics and Events. Per-identity series are read off the caches at scrape time: none outlives its object."""
+
+from collections.abc import Callable, Iterable
+
+from attrs import frozen
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import msa
+from msa.agent.reconciler import Caches
+from msa.api import names
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.runtime.metrics import Metrics
+from msa.runtime.queue import WorkQueue
+from msa.runtime.recorder import EventRecorder, ObjectReference
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Telemetry:
+    """`agent.observers.Observer`: counts what happens and tells the user by an Event on the object."""
+
+    def __init__(self, metrics: Metrics, recorder: EventRecorder) -> None:
+        registry = metrics.registry
+        self._recorder = recorder
+        self._rotations = Counter(
+            "msa_rotations_total",
+            "Tokens issued, or not, by reason.",
+            ("reason", "result"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "msa_token_request_duration_seconds",
+            "Time from the need of a token to its Secret.",
+            registry=registry,
+            buckets=_SECONDS,
+        )
+        self._repairs = Counter(
+            "msa_repairs_total", "What was altered and put right, by kind.", ("kind",), registry=registry
+        )
+        self._refusals = Counter(
+            "msa_refusals_total", "What is not ours to do, by reason.", ("reason",), registry=registry
+        )
+
+    def issued(self, identity: ManagedServiceAccount, reason: str, message: str, seconds: float) -> None:
+        self._rotations.labels(reason, "success").inc()
+        self._seconds.observe(seconds)
+        self._tell(identity, "Normal", "TokenIssued", f"{reason}: {message}")
+
+    def repaired(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
+        self._repairs.labels(reason).inc()
+        self._tell(identity, "Warning", "Repaired", f"{reason}: {message}")
+
+    def refused(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
+        self._refusals.labels(reason).inc()
+        self._tell(identity, "Warning", reason, message)
+
+    def failed(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
+        self._rotations.labels(reason, "failure").inc()
+        self._tell(identity, "Warning", reason, message)
+
+    def _tell(self, identity: ManagedServiceAccount, type_: str, reason: str, message: str) -> None:
+        metadata = identity.metadata
+        version = f"{names.GROUP}/{names.STORAGE_VERSION}"
+        regarding = ObjectReference(version, names.KIND, metadata.namespace, metadata.name, metadata.uid)
+        self._recorder.record(regarding, type_, reason, message)
+
+
+@frozen
+class CacheCollector(Collector):
+    """Series that are read when they are asked for.
+
+    Attributes:
+        skews: clock skew in seconds by side, None while unknown.
+    """
+
+    caches: Caches
+    queue: WorkQueue
+    skews: Callable[[], dict[str, float | None]]
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._tokens()
+        yield self._conditions()
+        yield from self._queue()
+        skew = GaugeMetricFamily(
+            "msa_clock_skew_seconds", "How far a server's clock is ahead of ours.", labels=("side",)
+        )
+        for side, seconds in self.skews().items():
+            if seconds is not None:
+                skew.add_metric((side,), seconds)
+        yield skew
+        build = GaugeMetricFamily("msa_build_info", "1, with the version.", labels=("version",))
+        build.add_metric((msa.__version__,), 1)
+        yield build
+
+    def _tokens(self) -> Iterable[Metric]:
+        labels = ("namespace", "name")
+        expires = GaugeMetricFamily(
+            "msa_token_expiration_timestamp_seconds", "When the token in use expires.", labels=labels
+        )
+        refresh = GaugeMetricFamily(
+            "msa_token_refresh_timestamp_seconds", "When it is planned to be replaced.", labels=labels
+        )
+        for identity in self.caches.identities.values():
+            metadata, status = identity.metadata, identity.status
+            if status.expiration_timestamp is not None:
+                expires.add_metric(
+                    (metadata.namespace, metadata.name), status.expiration_timestamp.timestamp()
+                )
+            if status.next_refresh_timestamp is not None:
+                refresh.add_metric(
+                    (metadata.namespace, metadata.name), status.next_refresh_timestamp.timestamp()
+                )
+        yield expires
+        yield refresh
+
+    def _conditions(self) -> Metric:
+        counts: dict[tuple[str, str], int] = {}
+        for identity in self.caches.identities.values():
+            for condition in identity.status.conditions:
+                key = (condition.type, condition.status)
+                counts[key] = counts.get(key, 0) + 1
+        ready = GaugeMetricFamily(
+            "msa_ready", "Identities by condition and its status.", labels=("condition", "status")
+        )
+        for key, count in sorted(counts.items()):
+            ready.add_metric(key, count)
+        return ready
+
+    def _queue(self) -> Iterable[Metric]:
+        statistics, label = self.queue.statistics(), (self.queue.name,)
+        for name, text, value in (
+            ("workqueue_depth", "Keys that wait for a worker.", sum(statistics.ready.values())),
+            (
+                "workqueue_unfinished_work_seconds",
+                "Seconds of work under way.",
+                statistics.unfinished_seconds,
+            ),
+            (
+                "workqueue_longest_running_processor_seconds",
+                "The slowest worker's time.",
+                statistics.longest_running_seconds,
+            ),
+        ):
+            family = GaugeMetricFamily(name, text, labels=("name",))
+            family.add_metric(label, value)
+            yield family

@@ -1,0 +1,52 @@
+"""core/v1 Events as `runtime.recorder.EventSink`."""
+
+from datetime import UTC, datetime
+
+from msgspec import Raw
+
+from msa.kube.resources import Resource, Selection
+from msa.kube.transport import Transport
+from msa.runtime.events import BookmarkObject
+from msa.runtime.recorder import EventRecord
+
+
+class KubeEvents:
+    """Sends Events to the namespace of what they are about."""
+
+    def __init__(self, transport: Transport, namespace: str, component: str, host: str) -> None:
+        self._events = Resource(transport, Selection("", "v1", "events", namespace), BookmarkObject)  # type: ignore[type-var]  # never read
+        self._source = {"component": component, "host": host}
+
+    async def create(self, event: EventRecord) -> None:
+        regarding = event.regarding
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": event.name, "namespace": regarding.namespace},
+            "involvedObject": {
+                "apiVersion": regarding.api_version,
+                "kind": regarding.kind,
+                "namespace": regarding.namespace,
+                "name": regarding.name,
+                "uid": regarding.uid,
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message,
+            "firstTimestamp": _time(event.first),
+            "lastTimestamp": _time(event.last),
+            "count": event.count,
+            "source": self._source,
+            "reportingComponent": self._source["component"],
+            "reportingInstance": self._source["host"],
+        }
+        await self._events.create(body, into=Raw)
+
+    async def bump(self, event: EventRecord) -> None:
+        await self._events.patch(
+            event.name, {"count": event.count, "lastTimestamp": _time(event.last)}, into=Raw
+        )
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
