@@ -116,6 +116,7 @@ class _Agent:
     queue: WorkQueue
     controller: Controller
     recorder: EventRecorder
+    collector: CacheCollector
     lag: LoopLag
 
     @classmethod
@@ -132,7 +133,7 @@ class _Agent:
         )
         cluster = ManagedCluster(
             here,
-            partial(managed.send, "GET", "/openid/v1/jwks"),
+            partial(managed.send, "GET", "/openid/v1/jwks", accept="application/jwk-set+json"),
             lambda: managed.credential.ca,
             wall_clock,
             lambda: managed.clock_skew,
@@ -166,14 +167,25 @@ class _Agent:
             repairs=RepairLog(),
             suspects=set(),
         )
-        metrics.registry.register(
-            CacheCollector(caches, queue, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew})
+        collector = CacheCollector(
+            caches, queue.name, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew}
         )
+        metrics.registry.register(collector)
         controller = Controller(
             queue, reconciler, workers=settings.workers, freshness=freshness, metrics=metrics
         )
         return cls(
-            settings, metrics, hub, managed, cluster, *watched, queue, controller, recorder, LoopLag(metrics)
+            settings,
+            metrics,
+            hub,
+            managed,
+            cluster,
+            *watched,
+            queue,
+            controller,
+            recorder,
+            collector,
+            LoopLag(metrics),
         )
 
     async def run(self) -> None:
@@ -192,13 +204,13 @@ class _Agent:
             for informer in self._informers():
                 tasks.start_soon(informer.run)
             tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
-            if self.settings.lease_health_check:
-                tasks.start_soon(self._heartbeat().run)
             gc.set_threshold(_GC_THRESHOLD)
             for informer in self._informers():
                 await informer.wait_synced()
             gc.collect()
             gc.freeze()  # the caches are not searched again at every collection
+            if self.settings.lease_health_check:
+                tasks.start_soon(self._heartbeat().run)
             _log.info("ready", identities=len(self.identities.store), secrets=len(self.secrets.store))
             await self.controller.run()
             tasks.cancel_scope.cancel()
@@ -231,6 +243,7 @@ class _Agent:
 
     async def _start_servers(self, tasks: anyio.abc.TaskGroup) -> None:
         async def scrape() -> Response:
+            self.collector.queue = self.queue.statistics()
             body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry)
             return Response(body, content_type=CONTENT_TYPE_LATEST)
 

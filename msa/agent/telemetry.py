@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from attrs import frozen
+from attrs import define
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,7 +12,7 @@ from msa.agent.reconciler import Caches
 from msa.api import names
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.runtime.metrics import Metrics
-from msa.runtime.queue import WorkQueue
+from msa.runtime.queue import QueueStatistics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -67,17 +67,20 @@ class Telemetry:
         self._recorder.record(regarding, type_, reason, message)
 
 
-@frozen
+@define(eq=False)
 class CacheCollector(Collector):
-    """Series that are read when they are asked for.
+    """Series that are read when they are asked for, in a thread: a scrape of 10,000 identities does not hold the loop.
 
     Attributes:
+        queue_name: label of the queue's series.
         skews: clock skew in seconds by side, None while unknown.
+        queue: the queue's state; set on the loop before each scrape, since a queue may be looked at only there.
     """
 
     caches: Caches
-    queue: WorkQueue
+    queue_name: str
     skews: Callable[[], dict[str, float | None]]
+    queue: QueueStatistics | None = None
 
     def collect(self) -> Iterable[Metric]:
         yield from self._tokens()
@@ -129,7 +132,9 @@ class CacheCollector(Collector):
         return ready
 
     def _queue(self) -> Iterable[Metric]:
-        statistics, label = self.queue.statistics(), (self.queue.name,)
+        statistics, label = self.queue, (self.queue_name,)
+        if statistics is None:
+            return
         for name, text, value in (
             ("workqueue_depth", "Keys that wait for a worker.", sum(statistics.ready.values())),
             (

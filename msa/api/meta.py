@@ -35,8 +35,8 @@ class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
         return self.annotations.get(key, "") if self.annotations else ""
 
 
-class Condition(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """metav1.Condition."""
+class Condition(Struct, frozen=True, gc=False, rename="camel"):
+    """metav1.Condition. Written out in full: an empty message is required, not left out."""
 
     type: str
     status: str

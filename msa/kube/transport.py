@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 import structlog
-from attrs import define, field, frozen
+from attrs import define, field
 from yarl import URL
 
 import msa
@@ -34,14 +34,8 @@ _GRACE_SECONDS = 30.0
 _MOST_REPEATS = 3
 _LONGEST_REPEAT_WAIT = 10.0
 _LEAST_FAILURE = 400
+_JSON = "application/json"
 _log = structlog.get_logger(__name__)
-
-
-@frozen
-class Answer:
-    code: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def _socket(address: tuple) -> socket.socket:  # type: ignore[type-arg]  # aiohttp's AddrInfoType, a tuple of five
@@ -79,7 +73,7 @@ class _Sessions:
         )
 
     def _session(self, limit: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
-        headers = {"Accept": "application/json", "User-Agent": f"msa/{msa.__version__}"}
+        headers = {"Accept": _JSON, "User-Agent": f"msa/{msa.__version__}"}
         if self.credential.authorization:
             headers["Authorization"] = self.credential.authorization
         tls = self.credential.tls if self.credential.tls is not None else True
@@ -166,7 +160,13 @@ class Transport:
         return self._skew.seconds
 
     async def send(
-        self, method: str, path: str, *, body: bytes | None = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        content_type: str = _JSON,
+        accept: str = "",
     ) -> bytes:
         """The body of the answer to one request.
 
@@ -178,14 +178,18 @@ class Transport:
             path: percent-encoded, with its query.
             body: what to send, None for nothing.
             content_type: the body's media type.
+            accept: the answer's, where it is not JSON.
 
         Raises:
             ApiError: by class, see `runtime.errors`.
         """
+        headers = {"Content-Type": content_type} if body is not None else {}
+        if accept:
+            headers["Accept"] = accept
         repeats, reloaded = 0, False
         while True:
             try:
-                return await self._send_once(method, path, body, content_type)
+                return await self._send_once(method, path, body, headers)
             except Throttled as error:
                 repeats += 1
                 wait = error.retry_after if error.retry_after is not None else 1.0
@@ -202,10 +206,11 @@ class Transport:
                 if self._sessions is before:
                     raise
 
-    async def _send_once(self, method: str, path: str, body: bytes | None, content_type: str) -> bytes:
+    async def _send_once(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> bytes:
         if method != "GET":
             self._fence()
-        headers = {"Content-Type": content_type} if body is not None else None
         session, url = self._open_sessions.requests, self._url(path)
         sent, start = time.time(), time.monotonic()
         try:
