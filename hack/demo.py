@@ -54,9 +54,8 @@ def tour(hub: Cluster, managed: Cluster) -> None:
         rotation(hub)
         show_metrics(addon)
     finally:
+        title("Stopping the agent")
         addon.stop()
-    title("Stopping the agent")
-    say("it released what it held and exited")
 
 
 def identity(hub: Cluster, managed: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Certificates and keys for local control planes; the only secrets they protect live on loopback."""
 
+import warnings
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -44,7 +45,8 @@ class Authority:
         """Writes NAME.crt and NAME.key, which the API server takes for this user in these groups."""
         organisations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         # OCM's user names are longer than the 64 characters that X.520 allows; API servers do not mind.
-        common_name = x509.NameAttribute(NameOID.COMMON_NAME, user, _validate=False)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            common_name = x509.NameAttribute(NameOID.COMMON_NAME, user, _validate=False)
         self._issue(name, x509.Name([*organisations, common_name]), None, ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(

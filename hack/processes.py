@@ -12,6 +12,8 @@ from pathlib import Path
 from attrs import frozen
 
 _PR_SET_PDEATHSIG = 1
+_CHILDREN: dict[int, "subprocess.Popen[bytes]"] = {}
+"""Those that this very process started: only their parent can reap them."""
 
 
 @frozen
@@ -45,6 +47,7 @@ class Process:
                 start_new_session=True,
                 preexec_fn=_die_with_parent if die_with_parent else None,  # noqa: PLW1509 - one system call, no threads here
             )
+        _CHILDREN[child.pid] = child
         self._file.write_text(f"{child.pid} {_start_time(child.pid)}")
 
     def pid(self) -> int | None:
@@ -82,8 +85,8 @@ def wait_until(holds: Callable[[], bool], seconds: float, interval: float = 0.05
 
 def _start_time(pid: int) -> str:
     """The kernel's start time of a process, "" when it is gone or only waits to be reaped."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+    if (child := _CHILDREN.get(pid)) is not None and child.poll() is not None:
+        del _CHILDREN[pid]  # reaped
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -8,7 +8,7 @@ prometheus-client is used directly, the one library here beside those of design.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-disable_created_metrics()  # a timestamp beside each series doubles a scrape and tells nothing; client-go has none
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp beside each series doubles a scrape and tells nothing; client-go has none
 
 _QUEUE_SECONDS = (0.0001, 0.001, 0.01, 0.1, 1, 10, 100, 1000)
 _RECONCILE_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
