@@ -8,6 +8,7 @@ python -m hack.clusters list
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -29,6 +30,7 @@ from hack.processes import Process, wait_until
 
 HOME = Path(__file__).parents[1] / "build" / "clusters"
 _READY_SECONDS = 60.0
+_PORTS = (15_000, 32_000)
 
 
 class ClusterError(Exception):
@@ -152,9 +154,7 @@ class Cluster:
 
     def _choose_ports(self) -> None:
         names = ("etcd", "etcd-peer", "apiserver", "controller-manager")
-        with contextlib.ExitStack() as stack:
-            sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in names]
-            ports = {name: taken.getsockname()[1] for name, taken in zip(names, sockets, strict=True)}
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
         (self.folder / "ports.yaml").write_text(yaml.safe_dump(ports))
         self._write_kubeconfig(self.kubeconfig, "admin")
         self._write_kubeconfig(self.folder / "controller-manager.kubeconfig", "controller-manager")
@@ -261,6 +261,21 @@ class Cluster:
                 return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's own word for fine
         except (OSError, urllib.error.URLError):
             return False
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below those that the kernel gives to clients.
+
+    A server that is restarted on a client's port may find it taken, even by a client that tried to reach it there and met itself.
+    """
+    chosen: list[int] = []
+    with contextlib.ExitStack() as stack:
+        while len(chosen) < count:
+            port = random.SystemRandom().randrange(*_PORTS)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                chosen.append(port)
+    return chosen
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ that a user would type.
 
 import json
 import shlex
-import socket
 import sys
 import time
 from base64 import b64decode
@@ -15,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from hack.addon import MANIFESTS, Addon
-from hack.clusters import HOME, Cluster, running
+from hack.clusters import HOME, Cluster, free_ports, running
 from hack.processes import wait_until
 from msa.api import names
 
@@ -154,14 +153,6 @@ def as_holder(cluster: Cluster, token: str, *arguments: str) -> str:
         return cluster.kubectl(*arguments, f"--kubeconfig={file}", check=False).strip()
     finally:
         file.unlink()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
 
 
 def run(cluster: Cluster, *arguments: str) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from hack.addon import Addon, install_crd
-from hack.clusters import Cluster, running
-from hack.demo import free_ports
+from hack.clusters import Cluster, free_ports, running
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
