@@ -90,12 +90,15 @@ class Cluster:
         return Process(name, self.folder)
 
     def start_apiserver(self) -> None:
-        if self.process("apiserver").pid() is None:
+        process = self.process("apiserver")
+        if process.pid() is None:
             self._run("apiserver", "kube-apiserver", *self._apiserver_flags())
-        if not wait_until(self._ready, _READY_SECONDS, 0.1):
-            raise ClusterError(
-                f"the API server of {self.name} is not ready after {_READY_SECONDS:.0f} s: see {self.process('apiserver').log}"
-            )
+        if (
+            not wait_until(lambda: self._ready() or process.pid() is None, _READY_SECONDS, 0.1)
+            or process.pid() is None
+        ):
+            last = process.log.read_text().strip().splitlines()[-3:]
+            raise ClusterError(f"the API server of {self.name} did not become ready: {' | '.join(last)}")
 
     def stop_apiserver(self) -> None:
         self.process("apiserver").stop(number=signal.SIGKILL)

@@ -98,6 +98,11 @@ class ScriptedServer:
         self._timeline = 0
         self._uids = itertools.count(1)
 
+    @property
+    def restored(self) -> bool:
+        """Whether versions ever went back."""
+        return self._timeline > 0
+
     def put(self, name: str) -> None:
         """Creates or changes an object."""
         self.version += 1

@@ -45,7 +45,8 @@ Script = list[tuple[str, object]]
 class Follower:
     """Knows the objects only from changes, and from keys it was given to look at."""
 
-    def __init__(self, informer: Informer[Thing], metrics: Metrics) -> None:
+    def __init__(self, server: ScriptedServer, informer: Informer[Thing], metrics: Metrics) -> None:
+        self._server = server
         self.mirror: dict[Key, Thing] = {}
         self.seen: dict[Key, Thing | None] = {}
         self._store = informer.store
@@ -57,15 +58,22 @@ class Follower:
 
     def _changed(self, change: Change[Thing]) -> None:
         assert change.old == self.mirror.get(change.key), "a change starts from the last state told"
+        assert not self._goes_back(change), "a duplicate or a replay never brings an older state back"
         if change.new is None:
             del self.mirror[change.key]
         else:
             self.mirror[change.key] = change.new
         self.queue.add(change.key, Lane.INITIAL if change.initial else Lane.LIVE)
 
+    def _goes_back(self, change: Change[Thing]) -> bool:
+        if change.new is None or change.old is None or self._server.restored:
+            return False
+        return int(change.new.metadata.resource_version) <= int(change.old.metadata.resource_version)
+
     async def _reconcile(self, key: Key) -> Result:
-        await anyio.sleep(0.003)
-        self.seen[key] = self._store.get(key)
+        state = self._store.get(key)
+        await anyio.sleep(0.003)  # what changes meanwhile must bring the key back
+        self.seen[key] = state
         return Done()
 
 
@@ -73,7 +81,7 @@ async def follow(script: Script, *, streams_lists: bool, seed: int) -> None:
     server = ScriptedServer(streams_lists=streams_lists)
     metrics = Metrics(CollectorRegistry())
     informer = Informer[Thing](server, Random(seed), metrics)
-    follower = Follower(informer, metrics)
+    follower = Follower(server, informer, metrics)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(informer.run)
         tasks.start_soon(follower.controller.run)
@@ -128,6 +136,19 @@ _COMMON = settings(deadline=None, suppress_health_check=list(HealthCheck))
 @example(script=[("put", "a"), ("fault", Fault.NO_END), ("put", "b")], streams_lists=True, seed=0)
 @example(
     script=[("put", "a"), ("wait", 1.5), ("fault", Fault.DROPPED), ("delete", "a"), ("compact", None)],
+    streams_lists=True,
+    seed=0,
+)
+@example(
+    script=[
+        ("put", "a"),
+        ("wait", 0.5),
+        ("put", "a"),
+        ("wait", 0.5),
+        ("fault", Fault.REPLAY),
+        ("put", "b"),
+        ("wait", 0.5),
+    ],
     streams_lists=True,
     seed=0,
 )

@@ -1,0 +1,150 @@
+from random import Random
+
+import anyio
+import pytest
+from prometheus_client import CollectorRegistry
+
+from msa.runtime.informer import SILENCE_SECONDS, Informer
+from msa.runtime.metrics import Metrics
+from msa.runtime.store import Change
+from tests.support.scripted_server import Fault, ScriptedServer, Thing
+
+
+@pytest.fixture
+def server() -> ScriptedServer:
+    return ScriptedServer()
+
+
+@pytest.fixture
+def informer(server: ScriptedServer) -> Informer[Thing]:
+    return Informer(server, Random(3), Metrics(CollectorRegistry()))
+
+
+async def test_objects_that_were_there_are_told_as_initial_and_later_ones_are_not(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    told: list[tuple[str, bool]] = []
+    informer.subscribe(lambda change: told.append((change.key, change.initial)))
+    server.put("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.put("b")
+        await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert told == [("ns/a", True), ("ns/b", False)]
+
+
+async def test_a_deletion_that_nobody_watched_is_told_with_the_last_known_state(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    told: list[Change[Thing]] = []
+    server.put("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        informer.subscribe(told.append)
+        server.faults.extend((Fault.DROPPED, Fault.REFUSED, Fault.REFUSED))
+        await anyio.sleep(60.1)
+        server.delete("a")
+        server.put("b")
+        server.compact()
+        await anyio.sleep(120)
+        tasks.cancel_scope.cancel()
+    gone = next(change for change in told if change.new is None)
+    assert gone.missed
+    assert gone.old is not None
+    assert gone.old.metadata.name == "a"
+
+
+async def test_a_missing_end_bookmark_delays_the_first_list_by_ten_seconds_at_most(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    server.put("a")
+    server.faults.extend((Fault.NO_END, Fault.SILENT))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        start = anyio.current_time()
+        await informer.wait_synced()
+        assert 10 <= anyio.current_time() - start < 11
+        tasks.cancel_scope.cancel()
+    assert server.requests[-1].startswith("watch rv=2 initial=False") or server.requests[-1].startswith(
+        "list"
+    )
+
+
+async def test_a_refused_connection_leads_to_no_new_list(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        await anyio.sleep(1)
+        before = len(server.requests)
+        server.faults.extend((Fault.DROPPED, Fault.REFUSED, Fault.REFUSED))
+        await anyio.sleep(200)
+        tasks.cancel_scope.cancel()
+    assert len(server.requests) > before
+    assert all("initial=False" in request for request in server.requests[before:])
+
+
+async def test_a_silent_stream_is_reconnected_within_75_seconds_and_nothing_is_lost(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.faults.append(Fault.SILENT)
+        await anyio.sleep(60.5)  # the read after the next bookmark meets the fault
+        server.put("a")
+        await anyio.sleep(75)
+        assert informer.store.get("ns/a") is not None
+        tasks.cancel_scope.cancel()
+
+
+async def test_bookmarks_move_the_version_and_quiet_is_no_problem(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.version = 50
+        await anyio.sleep(3600)
+        assert informer.problem(anyio.current_time()) is None
+        assert informer.trouble() is None
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_watch_that_stopped_trying_is_named(informer: Informer[Thing]) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        tasks.cancel_scope.cancel()
+    later = anyio.current_time() + SILENCE_SECONDS + 1
+    problem = informer.problem(later)
+    assert problem is not None
+    assert "things.test" in problem
+
+
+async def test_an_object_that_cannot_be_read_is_left_out_and_counted(server: ScriptedServer) -> None:
+    def transform(thing: Thing) -> Thing:
+        if thing.metadata.name == "bad":
+            raise ValueError("no")
+        return thing
+
+    metrics = Metrics(CollectorRegistry())
+    informer = Informer[Thing](server, Random(3), metrics, transform=transform)
+    server.put("bad")
+    server.put("good")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.put("bad")
+        await anyio.sleep(1)
+        assert informer.store.keys() == ("ns/good",)
+        server.delete("bad")
+        server.put("good")
+        await anyio.sleep(1)
+        assert len(informer.store) == 1
+        tasks.cancel_scope.cancel()
+    assert metrics.registry.get_sample_value("msa_malformed_objects_total", {"resource": "things.test"}) == 2
