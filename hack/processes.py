@@ -89,9 +89,11 @@ def _start_time(pid: int) -> str:
         del _CHILDREN[pid]  # reaped
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        threads = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return ""
-    return "" if fields[0] == "Z" else fields[19]
+    # A zombie with threads left still holds its sockets: the last thread to end closes them.
+    return "" if fields[0] == "Z" and threads == 1 else fields[19]
 
 
 def _die_with_parent() -> None:
