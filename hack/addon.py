@@ -31,6 +31,7 @@ class Addon:
         flags: more of them for `msa agent`.
         health_port: of /readyz on loopback; 0 for none.
         metrics_port: of /metrics on loopback; 0 for none.
+        replica: tells several agents of one cluster apart.
     """
 
     hub: Cluster
@@ -40,10 +41,11 @@ class Addon:
     flags: tuple[str, ...] = ()
     health_port: int = 0
     metrics_port: int = 0
+    replica: str = "one"
 
     @property
     def process(self) -> Process:
-        return Process(f"agent-{self.cluster_name}", self.managed.folder)
+        return Process(f"agent-{self.cluster_name}-{self.replica}", self.managed.folder)
 
     @property
     def user(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random, SystemRandom
+from uuid import uuid4
 
 import anyio
 import anyio.abc
@@ -44,6 +45,7 @@ from msa.runtime.health import LoopLag, report
 from msa.runtime.heartbeat import Heartbeat
 from msa.runtime.http import Response, parse_address, serve
 from msa.runtime.informer import Informer
+from msa.runtime.leader import Fence, LeaderElector, LeaseLost
 from msa.runtime.metrics import Metrics
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.recorder import EventRecorder
@@ -64,7 +66,7 @@ def main(settings: AgentSettings) -> int:
     code = 0
     try:
         anyio.run(partial(run, settings))
-    except* (StartError, CredentialError) as group:
+    except* (StartError, CredentialError, LeaseLost) as group:
         print(f"msa agent: {_first(group)}", file=sys.stderr)  # noqa: T201 - for whoever started it
         code = 1
     return code
@@ -83,12 +85,14 @@ async def run(settings: AgentSettings) -> None:
         CredentialError: one of the two clusters cannot be spoken to.
     """
     metrics = Metrics(CollectorRegistry())
-    hub = Transport(partial(credentials.from_kubeconfig, settings.hub_kubeconfig), metrics)
-    managed = Transport(_spoke_credential(settings), metrics)
+    fence = Fence()
+    guard = fence.check if settings.leader_elect else _no_fence
+    hub = Transport(partial(credentials.from_kubeconfig, settings.hub_kubeconfig), metrics, guard)
+    managed = Transport(_spoke_credential(settings), metrics, guard)
     try:
         await hub.open()
         await managed.open()
-        await _Agent.build(settings, metrics, hub, managed).run()
+        await _Agent.build(settings, metrics, hub, managed, fence).run()
     finally:
         with anyio.CancelScope(shield=True):
             await hub.close()
@@ -118,9 +122,12 @@ class _Agent:
     recorder: EventRecorder
     collector: CacheCollector
     lag: LoopLag
+    fence: Fence
 
     @classmethod
-    def build(cls, settings: AgentSettings, metrics: Metrics, hub: Transport, managed: Transport) -> "_Agent":
+    def build(
+        cls, settings: AgentSettings, metrics: Metrics, hub: Transport, managed: Transport, fence: Fence
+    ) -> "_Agent":
         rng: Random = SystemRandom()
         labels = f"{names.LABEL_MANAGED}=true"
         here, there = settings.install_namespace, settings.cluster_name
@@ -186,6 +193,7 @@ class _Agent:
             recorder,
             collector,
             LoopLag(metrics),
+            fence,
         )
 
     async def run(self) -> None:
@@ -199,7 +207,7 @@ class _Agent:
             await (
                 self.cluster.refresh()
             )  # before the Secrets come: their signatures are checked as they are read
-            for task in (self.hub.run, self.managed.run, self.cluster.run, self.recorder.run, self.lag.run):
+            for task in (self.hub.run, self.managed.run, self.cluster.run, self.lag.run):
                 tasks.start_soon(task)
             for informer in self._informers():
                 tasks.start_soon(informer.run)
@@ -209,11 +217,30 @@ class _Agent:
                 await informer.wait_synced()
             gc.collect()
             gc.freeze()  # the caches are not searched again at every collection
+            _log.info("ready", identities=len(self.identities.store), secrets=len(self.secrets.store))
+            if self.settings.leader_elect:
+                await self._elector().run(self._lead)
+            else:
+                await self._lead()
+            tasks.cancel_scope.cancel()
+
+    async def _lead(self) -> None:
+        """Works until told to stop. Events, the heartbeat and the workers write, so they begin here."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.recorder.run)
             if self.settings.lease_health_check:
                 tasks.start_soon(self._heartbeat().run)
-            _log.info("ready", identities=len(self.identities.store), secrets=len(self.secrets.store))
             await self.controller.run()
             tasks.cancel_scope.cancel()
+
+    def _elector(self) -> LeaderElector:
+        lock = KubeLease(
+            self.managed, self.settings.install_namespace, names.AGENT_LEADER_LEASE, fenced=False
+        )
+        identity = f"{socket.gethostname()}_{uuid4().hex}"
+        return LeaderElector(
+            lock, identity, self.fence, now=wall_clock, rng=SystemRandom(), metrics=self.metrics
+        )
 
     def _informers(
         self,
@@ -287,6 +314,10 @@ class _Agent:
                 _log.info("stopping", signal=signal.Signals(number).name)
                 self.queue.shut_down()
                 scope.deadline = anyio.current_time() + _GRACE_SECONDS
+
+
+def _no_fence() -> None:
+    """A single replica may always write."""
 
 
 def _hub_now(hub: Transport) -> datetime:

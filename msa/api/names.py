@@ -10,6 +10,9 @@ PLURAL: Final = "managedserviceaccounts"
 ADDON: Final = "managed-serviceaccount"
 """Name of the ManagedClusterAddOn, of the agent's heartbeat Lease and of its own ServiceAccount."""
 
+AGENT_LEADER_LEASE: Final = "managed-serviceaccount-addon-agent"
+"""Lease that replicas of the agent compete for, in the install namespace."""
+
 AGENT_SERVICE_ACCOUNT: Final = "managed-serviceaccount"
 DEFAULT_INSTALL_NAMESPACE: Final = "open-cluster-management-agent-addon"
 

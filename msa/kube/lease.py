@@ -34,13 +34,20 @@ class _Lease(Struct, frozen=True):
 
 
 class KubeLease:
-    """One named Lease."""
+    """One named Lease.
 
-    def __init__(self, transport: Transport, namespace: str, name: str) -> None:
+    Args:
+        transport: to its API server.
+        namespace: where it is.
+        name: its name.
+        fenced: False for the Lease of the leader election itself, which opens the fence.
+    """
+
+    def __init__(self, transport: Transport, namespace: str, name: str, *, fenced: bool = True) -> None:
         selection = Selection(
             "coordination.k8s.io", "v1", "leases", namespace, fields=f"metadata.name={name}"
         )
-        self._leases = Resource(transport, selection, _Lease)
+        self._leases = Resource(transport, selection, _Lease, fenced=fenced)
         self._namespace = namespace
         self._name = name
 

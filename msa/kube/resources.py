@@ -88,10 +88,14 @@ class Resource(Generic[T]):
         transport: to its API server.
         selection: which objects.
         into: their type; managedFields and whatever else it does not name is skipped over, never built.
+        fenced: writes ask the transport's fence first.
     """
 
-    def __init__(self, transport: Transport, selection: Selection, into: type[T]) -> None:
+    def __init__(
+        self, transport: Transport, selection: Selection, into: type[T], *, fenced: bool = True
+    ) -> None:
         self._transport = transport
+        self._fenced = fenced
         self._selection = selection
         self._page = msgspec.json.Decoder(_List[into])  # type: ignore[valid-type]  # a type made at run time
         self._event = msgspec.json.Decoder(
@@ -134,11 +138,15 @@ class Resource(Generic[T]):
         return _decode(await self._transport.send("GET", self._path(name)), into)
 
     async def create(self, body: object, *, into: type[R]) -> R:
-        answer = await self._transport.send("POST", self._selection.path, body=msgspec.json.encode(body))
+        answer = await self._transport.send(
+            "POST", self._selection.path, body=msgspec.json.encode(body), fenced=self._fenced
+        )
         return _decode(answer, into)
 
     async def update(self, name: str, body: object, *, into: type[R]) -> R:
-        answer = await self._transport.send("PUT", self._path(name), body=msgspec.json.encode(body))
+        answer = await self._transport.send(
+            "PUT", self._path(name), body=msgspec.json.encode(body), fenced=self._fenced
+        )
         return _decode(answer, into)
 
     async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:

@@ -167,6 +167,7 @@ class Transport:
         body: bytes | None = None,
         content_type: str = _JSON,
         accept: str = "",
+        fenced: bool = True,
     ) -> bytes:
         """The body of the answer to one request.
 
@@ -179,6 +180,7 @@ class Transport:
             body: what to send, None for nothing.
             content_type: the body's media type.
             accept: the answer's, where it is not JSON.
+            fenced: a write asks the fence first; only the leader election's own writes do not.
 
         Raises:
             ApiError: by class, see `runtime.errors`.
@@ -186,9 +188,12 @@ class Transport:
         headers = {"Content-Type": content_type} if body is not None else {}
         if accept:
             headers["Accept"] = accept
+        fence = self._fence if fenced and method != "GET" else None
         repeats, reloaded = 0, False
         while True:
             try:
+                if fence is not None:
+                    fence()
                 return await self._send_once(method, path, body, headers)
             except Throttled as error:
                 repeats += 1
@@ -209,8 +214,6 @@ class Transport:
     async def _send_once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> bytes:
-        if method != "GET":
-            self._fence()
         session, url = self._open_sessions.requests, self._url(path)
         sent, start = time.time(), time.monotonic()
         try:

@@ -3,9 +3,12 @@
 import json
 import signal
 import subprocess
+import time
+
+from attrs import evolve
 
 from hack.addon import Addon
-from hack.clusters import Cluster
+from hack.clusters import Cluster, free_ports
 from hack.processes import wait_until
 from tests.integration.conftest import StartAddon
 from tests.support import identities
@@ -151,3 +154,21 @@ def test_a_writer_who_alters_the_secret_again_and_again_is_named_and_not_fought(
 
     assert wait_until(alter, PATIENCE, 0.3), identities.condition(addon, "fought")
     assert "vandal" in identities.condition(addon, "fought")["message"]
+
+
+def test_of_two_replicas_one_works_and_the_other_takes_over_when_it_stops(start_addon: StartAddon) -> None:
+    one = start_addon("replicas", "--leader-elect=true")
+    health, metrics = free_ports(2)
+    two = evolve(one, replica="two", health_port=health, metrics_port=metrics)
+    two.start()
+    try:
+        create(one, "first")
+        wait_ready(one, "first")
+        assert _requests(two, "POST", "PATCH", "PUT") == 0
+        one.stop()
+        stopped = time.monotonic()
+        create(two, "second")
+        wait_ready(two, "second")
+        assert time.monotonic() - stopped < 4, "two seconds for the lead, the rest for kubectl and the token"
+    finally:
+        two.stop()
