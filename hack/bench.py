@@ -14,7 +14,6 @@ import ssl
 import statistics
 import sys
 import time
-import urllib.request
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n", type=int, default=1000, help="identities per round")
     parser.add_argument("--restart-n", type=int, default=10000, help="tokens at the restart")
     options = parser.parse_args(arguments)
@@ -45,7 +46,9 @@ def main(arguments: list[str]) -> int:
     runtime = measure_runtime()
     with running("bench-hub") as hub, running("bench-managed") as managed:
         health, metrics = free_ports(2)
-        addon = Addon(hub, managed, "bench", health_port=health, metrics_port=metrics, flags=("--log-level=warning",))
+        addon = Addon(
+            hub, managed, "bench", health_port=health, metrics_port=metrics, flags=("--log-level=warning",)
+        )
         addon.install()
         result = {**Bench(addon, options.n).run(options.restart_n), "runtime": runtime}
     _OUT.parent.mkdir(parents=True, exist_ok=True)
@@ -64,36 +67,55 @@ class Raw:
     managed: aiohttp.ClientSession
     ca: str
 
-    async def create_identity(self, name: str, *, prefix: str = "") -> None:
-        body = {"apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}", "kind": names.KIND, "metadata": {"name": prefix + name}}
-        await _send(self.hub, "POST", f"{_GROUP}/{{}}/{names.PLURAL}", body)
-
     async def serve(self, namespace: str, install: str, name: str, uid: str) -> None:
         """The four requests of one new identity."""
         labels = {names.LABEL_MANAGED: "true"}
         accounts = f"/api/v1/namespaces/{install}/serviceaccounts"
         marks = {"name": name, "labels": labels, "annotations": {names.ANNOTATION_OWNER_UID: uid}}
-        await _send(self.managed, "POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": marks})
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 31104000}}
+        await _send(
+            self.managed, "POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": marks}
+        )
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 31104000},
+        }
         answer = await _send(self.managed, "POST", f"{accounts}/{name}/token", request)
-        owner = {"apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}", "kind": names.KIND, "name": name, "uid": uid}
+        owner = {
+            "apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}",
+            "kind": names.KIND,
+            "name": name,
+            "uid": uid,
+        }
         metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
         data = {"token": b64encode(answer["status"]["token"].encode()).decode(), "ca.crt": self.ca}
         secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
         await _send(self.hub, "POST", f"/api/v1/namespaces/{namespace}/secrets", secret)
         expires = answer["status"]["expirationTimestamp"]
         conditions = [
-            {"type": type_, "status": "True", "reason": type_, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+            {
+                "type": type_,
+                "status": "True",
+                "reason": type_,
+                "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
             for type_ in ("Ready", "TokenReported", "SecretCreated")
         ]
-        status = {"conditions": conditions, "expirationTimestamp": expires, "tokenSecretRef": {"name": name, "lastRefreshTimestamp": expires}}
+        status = {
+            "conditions": conditions,
+            "expirationTimestamp": expires,
+            "tokenSecretRef": {"name": name, "lastRefreshTimestamp": expires},
+        }
         path = f"{_GROUP}/{namespace}/{names.PLURAL}/{name}/status"
         await _send(self.hub, "PATCH", path, {"status": status})
 
 
 async def _send(session: aiohttp.ClientSession, method: str, path: str, body: Any) -> Any:
     kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-    async with session.request(method, path, data=json.dumps(body), headers={"Content-Type": kind}) as response:
+    async with session.request(
+        method, path, data=json.dumps(body), headers={"Content-Type": kind}
+    ) as response:
         answer = await response.json()
         if response.status >= 300:  # noqa: PLR2004 - HTTP's own boundary
             raise RuntimeError(f"{method} {path}: {answer.get('message')}")
@@ -118,7 +140,9 @@ class Bench:
         for number in range(_ROUNDS):
             raw = asyncio.run(self._raw_round(f"raw{number}", best))
             agent = self._agent_round(f"agent{number}")
-            say(f"round {number + 1}: raw {raw['seconds']:.2f} s, agent {agent['seconds']:.2f} s for {self.n}")
+            say(
+                f"round {number + 1}: raw {raw['seconds']:.2f} s, agent {agent['seconds']:.2f} s for {self.n}"
+            )
             rounds.append((raw, agent))
         create = _summary(self.n, rounds)
         peak = self._peak_rss()
@@ -151,7 +175,9 @@ class Bench:
         start = time.monotonic()
         async with _session(hub, concurrency) as to_hub, _session(managed, concurrency) as to_managed:
             raw = Raw(to_hub, to_managed, b64encode(managed.ca_file.read_bytes()).decode())
-            uids = await _create_all(raw, "raw", [f"{prefix}-{number}" for number in range(self.n)], concurrency)
+            uids = await _create_all(
+                raw, "raw", [f"{prefix}-{number}" for number in range(self.n)], concurrency
+            )
             todo = list(uids.items())
 
             async def work() -> None:
@@ -171,7 +197,12 @@ class Bench:
         seconds = time.monotonic() - start
         wait_until(lambda: self._writes() - before >= 4 * self.n, 10)
         time.sleep(1)
-        return {"seconds": seconds, "cpu": self._cpu() - cpu, "latencies": latencies, "requests": (self._writes() - before) / self.n}
+        return {
+            "seconds": seconds,
+            "cpu": self._cpu() - cpu,
+            "latencies": latencies,
+            "requests": (self._writes() - before) / self.n,
+        }
 
     async def _create_and_wait(self, wanted: list[str]) -> list[float]:
         """Seconds from each create to its status with a token, as a watch of the hub sees it."""
@@ -183,7 +214,11 @@ class Bench:
                 version = (await answer.json())["metadata"]["resourceVersion"]
 
             async def follow() -> None:
-                async with watcher.get(path, params={"watch": "true", "resourceVersion": version}, timeout=aiohttp.ClientTimeout(total=600)) as answer:
+                async with watcher.get(
+                    path,
+                    params={"watch": "true", "resourceVersion": version},
+                    timeout=aiohttp.ClientTimeout(total=600),
+                ) as answer:
                     async for line in answer.content:
                         event = json.loads(line)["object"]
                         name = event["metadata"]["name"]
@@ -213,7 +248,9 @@ class Bench:
                 return times
 
         raw = statistics.median(asyncio.run(raw_times()))
-        agent = statistics.median(asyncio.run(self._create_and_wait([f"one-{number}"]))[0] for number in range(50))
+        agent = statistics.median(
+            asyncio.run(self._create_and_wait([f"one-{number}"]))[0] for number in range(50)
+        )
         return round(agent / raw, 2)
 
     def _rotate(self) -> dict[str, float]:
@@ -229,7 +266,12 @@ class Bench:
 
                 async def work() -> None:
                     while todo:
-                        await _send(session, "PATCH", f"{path}/{todo.pop()}", {"spec": {"rotation": {"validity": "24h"}}})
+                        await _send(
+                            session,
+                            "PATCH",
+                            f"{path}/{todo.pop()}",
+                            {"spec": {"rotation": {"validity": "24h"}}},
+                        )
 
                 await asyncio.gather(*(work() for _ in range(32)))
 
@@ -238,7 +280,11 @@ class Bench:
         wait_until(lambda: self._writes() - before >= 3 * total, 300, 0.25)
         seconds = time.monotonic() - start
         time.sleep(1)
-        return {"n": total, "requests_per_identity": round((self._writes() - before) / total, 2), "seconds": round(seconds, 2)}
+        return {
+            "n": total,
+            "requests_per_identity": round((self._writes() - before) / total, 2),
+            "seconds": round(seconds, 2),
+        }
 
     def _restart(self, n: int) -> dict[str, Any]:
         """Fills up to n tokens, then starts the agent anew."""
@@ -251,12 +297,19 @@ class Bench:
         wait_until(lambda: self._scheduled() >= n, 120, 0.02)
         seconds = time.monotonic() - start
         time.sleep(3)
-        return {"n": n, "seconds": round(seconds, 2), "writes": round(self._writes()), "rss_mb": round(self._rss(), 1)}
+        return {
+            "n": n,
+            "seconds": round(seconds, 2),
+            "writes": round(self._writes()),
+            "rss_mb": round(self._rss(), 1),
+        }
 
     def _scheduled(self) -> float:
         """Keys that were looked at and have their next time."""
         try:
-            return _sum(self.addon.metrics(), r'controller_runtime_reconcile_total\{.*result="requeue_after".*\}')
+            return _sum(
+                self.addon.metrics(), r'controller_runtime_reconcile_total\{.*result="requeue_after".*\}'
+            )
         except OSError:
             return 0
 
@@ -277,7 +330,9 @@ class Bench:
         return self._memory("VmHWM")
 
     def _memory(self, what: str) -> float:
-        found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.addon.process.pid()}/status").read_text())
+        found = re.search(
+            rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.addon.process.pid()}/status").read_text()
+        )
         assert found is not None  # noqa: S101 - Linux always says
         return int(found[1]) / 1024
 
@@ -285,7 +340,9 @@ class Bench:
 def _summary(n: int, rounds: list[tuple[dict[str, float], dict[str, Any]]]) -> dict[str, Any]:
     raw = statistics.median(raw["seconds"] for raw, _ in rounds)
     agent = statistics.median(agent["seconds"] for _, agent in rounds)
-    cpu = statistics.median(agent["cpu"] for _, agent in rounds) / statistics.median(raw["cpu"] for raw, _ in rounds)
+    cpu = statistics.median(agent["cpu"] for _, agent in rounds) / statistics.median(
+        raw["cpu"] for raw, _ in rounds
+    )
     latencies = sorted(latency for _, agent in rounds for latency in agent["latencies"])
     return {
         "n": n,
@@ -299,7 +356,9 @@ def _summary(n: int, rounds: list[tuple[dict[str, float], dict[str, Any]]]) -> d
     }
 
 
-async def _create_all(raw: Raw, namespace: str, wanted: list[str], concurrency: int, created: dict[str, float] | None = None) -> dict[str, str]:
+async def _create_all(
+    raw: Raw, namespace: str, wanted: list[str], concurrency: int, created: dict[str, float] | None = None
+) -> dict[str, str]:
     """UIDs by name."""
     todo, uids = list(reversed(wanted)), {}
 
@@ -328,11 +387,23 @@ def _session(cluster: Cluster, limit: int) -> aiohttp.ClientSession:
 
 
 def _namespace(cluster: Cluster, name: str) -> None:
-    cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+    cluster.kubectl(
+        "apply",
+        "-f",
+        "-",
+        stdin=yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+    )
 
 
 def _sum(text: str, pattern: str) -> float:
-    return sum(float(value) for value in re.findall(rf"^{pattern} ([0-9.e+]+)$".replace("(POST|PATCH|DELETE)", "(?:POST|PATCH|DELETE)"), text, re.MULTILINE))
+    return sum(
+        float(value)
+        for value in re.findall(
+            rf"^{pattern} ([0-9.e+]+)$".replace("(POST|PATCH|DELETE)", "(?:POST|PATCH|DELETE)"),
+            text,
+            re.MULTILINE,
+        )
+    )
 
 
 def say(line: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from prometheus_client import CollectorRegistry
 
@@ -26,7 +27,11 @@ from msa.runtime.result import Done, Key, Result
 _EVENTS = 50_000
 _CHUNK = 64 * 1024
 _DECODER = msgspec.json.Decoder(
-    Added[ManagedServiceAccount] | Modified[ManagedServiceAccount] | Deleted[ManagedServiceAccount] | Bookmark | Failed
+    Added[ManagedServiceAccount]
+    | Modified[ManagedServiceAccount]
+    | Deleted[ManagedServiceAccount]
+    | Bookmark
+    | Failed
 )
 
 
@@ -56,7 +61,15 @@ def _line(number: int) -> bytes:
         "metadata": {
             "creationTimestamp": moment,
             "generation": 1,
-            "managedFields": [{"manager": "msa", "operation": "Update", "time": moment, "fieldsV1": {"f:status": {"f:x" * 20: {}}}}] * 3,
+            "managedFields": [
+                {
+                    "manager": "msa",
+                    "operation": "Update",
+                    "time": moment,
+                    "fieldsV1": {"f:status": {"f:x" * 20: {}}},
+                }
+            ]
+            * 3,
             "name": name,
             "namespace": "cluster1",
             "resourceVersion": str(number + 10),
@@ -65,11 +78,18 @@ def _line(number: int) -> bytes:
         "spec": {"rotation": {"enabled": True, "validity": "8640h0m0s"}},
         "status": {
             "audiences": ["https://kubernetes.default.svc"],
-            "conditions": [{**condition, "reason": type_, "type": type_} for type_ in ("Ready", "TokenReported", "SecretCreated")],
+            "conditions": [
+                {**condition, "reason": type_, "type": type_}
+                for type_ in ("Ready", "TokenReported", "SecretCreated")
+            ],
             "expirationTimestamp": moment,
             "grantedValidity": "8640h0m0s",
             "observedGeneration": 1,
-            "serviceAccountRef": {"name": name, "namespace": "install", "uid": f"f191d225-8eee-4049-8c29-{number:012d}"},
+            "serviceAccountRef": {
+                "name": name,
+                "namespace": "install",
+                "uid": f"f191d225-8eee-4049-8c29-{number:012d}",
+            },
             "tokenSecretRef": {"lastRefreshTimestamp": moment, "name": name},
         },
     }
@@ -96,11 +116,19 @@ class _Replay:
         self._lines = LineSplitter()
         self._pending: list[WatchEvent[ManagedServiceAccount]] = []
 
-    async def list(self, *, resource_version: str = "", limit: int = 0, continue_token: str = "") -> Page[ManagedServiceAccount]:
+    async def list(
+        self, *, resource_version: str = "", limit: int = 0, continue_token: str = ""
+    ) -> Page[ManagedServiceAccount]:
         raise NotImplementedError
 
     @asynccontextmanager
-    async def watch(self, *, resource_version: str, initial_events: bool, timeout_seconds: int) -> AsyncIterator["_Replay"]:
+    async def watch(
+        self,
+        *,
+        resource_version: str,  # noqa: ARG002 - the port's signature
+        initial_events: bool,
+        timeout_seconds: int,  # noqa: ARG002 - as above
+    ) -> AsyncIterator["_Replay"]:
         if initial_events:
             end = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"1","annotations":{"k8s.io/initial-events-end":"true"}}}}\n'
             self._pending = _DECODER.decode_lines(end)
@@ -114,7 +142,7 @@ class _Replay:
                 self._pending = _DECODER.decode_lines(complete)
         batch = self._pending[:256]
         del self._pending[:256]
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         return batch
 
 
@@ -129,7 +157,7 @@ async def _events(lines: bytes) -> tuple[float, list[float]]:
     async def lag() -> None:
         while True:
             before = time.perf_counter()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
             stalls.append(time.perf_counter() - before)
 
     gc.collect()

@@ -1,12 +1,17 @@
 """Shared fixtures: the two backends, virtual time and the guard against a blocked loop."""
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
 import pytest
+import structlog
 from trio.testing import MockClock
+
+# What the code under test logs is asserted where it matters (capture_logs); elsewhere it only hides a failure's own output.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """The wall time at which virtual time begins."""

@@ -144,6 +144,7 @@ class Metrics:
             registry=registry,
             buckets=_LAG_SECONDS,
         )
+        self.events_sent = Counter("msa_events_sent_total", "Kubernetes Events sent.", registry=registry)
         self.events_dropped = Counter(
             "msa_events_dropped_total",
             "Kubernetes Events not sent, since there were too many.",

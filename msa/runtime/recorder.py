@@ -76,6 +76,7 @@ class EventRecorder:
     def __init__(self, sink: EventSink, now: Now, metrics: Metrics) -> None:
         self._sink = sink
         self._now = now
+        self._attempts = metrics.events_sent
         self._dropped = metrics.events_dropped
         self._pending: deque[_Identity] = deque()
         self._waiting: dict[_Identity, EventRecord] = {}
@@ -121,6 +122,7 @@ class EventRecorder:
             await self._send(identity, self._waiting.pop(identity))
 
     async def _send(self, identity: _Identity, event: EventRecord) -> None:
+        self._attempts.inc()
         try:
             if identity in self._sent:
                 await self._sink.bump(event)
