@@ -141,9 +141,10 @@ class _Agent:
         cluster = ManagedCluster(
             here,
             partial(managed.send, "GET", "/openid/v1/jwks", accept="application/jwk-set+json"),
-            lambda: managed.credential.ca,
-            wall_clock,
-            lambda: managed.clock_skew,
+            ca=lambda: managed.credential.ca,
+            now=wall_clock,
+            skew=lambda: managed.clock_skew,
+            interruptions=lambda: watched[2].interruptions,
         )
         ingest = CredentialIngest(lambda: cluster.keys)
         watched = (

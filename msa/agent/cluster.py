@@ -13,6 +13,9 @@ from msa.runtime.errors import ApiError
 from msa.runtime.ports import Now
 
 _REFRESH_SECONDS = 300.0
+_LOOK_SECONDS = 5.0
+"""How soon a changed CA, or an API server that came back, is noticed."""
+
 _LEAST_SECONDS = 5.0
 """Between two fetches that an unknown key asks for, however many tokens show it."""
 
@@ -28,21 +31,25 @@ class ManagedCluster:
         ca: the CA bundle in use now.
         now: our wall clock.
         skew: seconds that the cluster's clock is ahead of it; None while that is not known.
+        interruptions: how often its watches broke.
     """
 
     def __init__(
         self,
         namespace: str,
         fetch_keys: Callable[[], Awaitable[bytes]],
+        *,
         ca: Callable[[], bytes],
         now: Now,
         skew: Callable[[], float | None],
+        interruptions: Callable[[], int],
     ) -> None:
         self._namespace = namespace
         self._fetch_keys = fetch_keys
         self._ca = ca
         self._now = now
         self._skew = skew
+        self._interruptions = interruptions
         self._keys: KeySet | None = None
         self._complete = True
         self._fetched = float("-inf")
@@ -68,11 +75,16 @@ class ManagedCluster:
         return self._now() + timedelta(seconds=self._skew() or 0.0)
 
     async def run(self) -> None:
-        """Fetches the keys every few minutes and says when they or the CA have changed."""
+        """Fetches the keys every few minutes, and when the API server came back; says when they or the CA have changed."""
         while True:
-            before = self.view()
-            await anyio.sleep(_REFRESH_SECONDS)
-            await self.refresh()
+            before, interruptions = self.view(), self._interruptions()
+            await anyio.sleep(_LOOK_SECONDS)
+            # Signing keys are replaced by restarting the API server, which breaks its watches.
+            if (
+                self._interruptions() != interruptions
+                or anyio.current_time() - self._fetched >= _REFRESH_SECONDS
+            ):
+                await self.refresh()
             if self.view() != before:
                 self.on_change()
 

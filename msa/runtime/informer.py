@@ -86,6 +86,11 @@ class Informer(Generic[T]):
             return f"{self.resource}: {error.reason}: {error.message}"
         return None if self.store.synced else f"{self.resource}: not listed yet"
 
+    @property
+    def interruptions(self) -> int:
+        """How often a list or a watch broke."""
+        return self._reflector.interruptions
+
     async def replace(self, objects: Sequence[Any], version: str) -> None:
         """A full list from the reflector."""
         pause = _Slices()

@@ -85,6 +85,7 @@ class Reflector(Generic[T]):
         self._backoff = StreamBackoff(rng)
         self._log = _log.bind(resource=source.resource)
         self.heard = Heard(at=float("-inf"))
+        self.interruptions = 0
 
     async def run(self) -> None:
         """Never returns."""
@@ -113,6 +114,7 @@ class Reflector(Generic[T]):
     def _note(self, outcome: Outcome) -> None:
         match outcome:
             case Broke(error=error):
+                self.interruptions += 1
                 self._metrics.watch_errors.labels(self._source.resource, error.reason).inc()
                 changed = self.heard.error is None or self.heard.error.reason != error.reason
                 self._log.log(

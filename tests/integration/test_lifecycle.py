@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import time
+from base64 import b64decode, b64encode
 
+import yaml
 from attrs import evolve
 
 from hack.addon import Addon
@@ -97,9 +99,43 @@ def test_a_replaced_signing_key_means_new_tokens(start_addon: StartAddon, manage
     wait_ready(addon, "signed")
     old = token(addon, "signed")
     managed.replace_signing_key()
-    addon.stop()
-    addon.start()
-    wait_new_token(addon, "signed", old)
+    assert wait_until(lambda: token(addon, "signed") not in ("", old), 40, 0.2)
+    wait_ready(addon, "signed")
+
+
+def test_a_changed_ca_of_the_managed_cluster_is_written_at_once_and_the_token_stays(
+    start_addon: StartAddon,
+) -> None:
+    addon = start_addon("authority")
+    create(addon, "trusting")
+    wait_ready(addon, "trusting")
+    before = token(addon, "trusting")
+    kubeconfig = addon.managed.folder / "msa-agent.kubeconfig"
+    config = yaml.safe_load(kubeconfig.read_text())
+    bundle = addon.managed.ca_file.read_bytes() + addon.hub.ca_file.read_bytes()
+    config["clusters"][0]["cluster"]["certificate-authority-data"] = b64encode(bundle).decode()
+    swapped = kubeconfig.with_suffix(".new")
+    swapped.write_text(yaml.safe_dump(config))
+    swapped.replace(kubeconfig)
+
+    def rewritten() -> bool:
+        stored = identities.secret(addon, "trusting")
+        return stored is not None and b64decode(stored["data"]["ca.crt"]) == bundle
+
+    assert wait_until(rewritten, 20, 0.2)
+    assert token(addon, "trusting") == before
+
+
+def test_a_replaced_hub_kubeconfig_is_taken_up_without_a_restart(start_addon: StartAddon) -> None:
+    """The credential is renewed in place, as OCM's registration agent does; the old one is refused from then on."""
+    addon = start_addon("renewed")
+    create(addon, "before")
+    wait_ready(addon, "before")
+    fresh = addon.hub.kubeconfig_for(f"{addon.user}", file=addon.hub_kubeconfig.with_suffix(".new"))
+    fresh.replace(addon.hub_kubeconfig)
+    assert wait_until(lambda: "credential_reloaded" in addon.process.log.read_text(), 20, 0.2)
+    create(addon, "after")
+    wait_ready(addon, "after")
 
 
 def test_a_life_shortened_by_the_server_is_told_and_renewed_by_what_was_granted(
