@@ -83,7 +83,8 @@ async def serve(
             finally:
                 slots.release()
 
-    await listener.serve(handle)
+    async with listener:
+        await listener.serve(handle)
 
 
 async def _answer(stream: SocketStream, routes: Mapping[str, Route]) -> None:

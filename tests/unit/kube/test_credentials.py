@@ -1,0 +1,126 @@
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hack.pki import Authority
+from msa.kube.credentials import CredentialError, changed, from_kubeconfig, from_pod
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Path:
+    authority = Authority.create(tmp_path, "test")
+    authority.issue_client("client", "user", ())
+    return tmp_path
+
+
+def _write(folder: Path, user: dict[str, Any], **cluster: Any) -> Path:
+    config = {
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [
+            {
+                "name": "test",
+                "cluster": {"server": "https://127.0.0.1:1/", "certificate-authority": "ca.crt", **cluster},
+            }
+        ],
+        "users": [{"name": "test", "user": user}],
+    }
+    file = folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+async def test_files_beside_the_kubeconfig_are_found_as_in_a_mounted_secret(pki: Path) -> None:
+    found = await from_kubeconfig(
+        _write(pki, {"client-certificate": "client.crt", "client-key": "client.key"})
+    )
+    assert found.server == "https://127.0.0.1:1"
+    assert found.ca == (pki / "ca.crt").read_bytes()
+    assert found.authorization == ""
+    assert {file.name for file in found.files} == {"kubeconfig", "ca.crt", "client.crt", "client.key"}
+
+
+async def test_a_token_is_sent_as_bearer(pki: Path) -> None:
+    assert (await from_kubeconfig(_write(pki, {"token": "abc"}))).authorization == "Bearer abc"
+
+
+async def test_a_token_file_is_read_and_watched(pki: Path) -> None:
+    (pki / "token").write_text("one")
+    found = await from_kubeconfig(_write(pki, {"tokenFile": "token"}))
+    assert found.authorization == "Bearer one"
+    assert not changed(found)
+    (pki / "token").write_text("two")
+    assert changed(found)
+
+
+async def test_an_exec_plugin_is_asked_for_a_token(pki: Path) -> None:
+    plugin = pki / "plugin"
+    plugin.write_text(
+        '#!/bin/sh\necho \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"from-plugin"}}\'\n'
+    )
+    plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
+    user = {
+        "exec": {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": str(plugin),
+            "interactiveMode": "Never",
+        }
+    }
+    assert (await from_kubeconfig(_write(pki, user))).authorization == "Bearer from-plugin"
+
+
+async def test_a_swapped_certificate_is_a_change_and_a_half_swapped_one_is_not(pki: Path) -> None:
+    found = await from_kubeconfig(
+        _write(pki, {"client-certificate": "client.crt", "client-key": "client.key"})
+    )
+    (pki / "client.crt").rename(pki / "elsewhere")
+    assert not changed(found), "in the middle of a swap the old one stays in use"
+    Authority(pki).issue_client("client", "user", ())
+    assert changed(found)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "No such file"),
+        ("{", "no YAML"),
+        ("[]", "current-context is missing"),
+        ("current-context: x", "x"),
+        (
+            yaml.safe_dump(
+                {
+                    "current-context": "a",
+                    "contexts": [{"name": "a", "context": {"cluster": "b"}}],
+                    "clusters": [],
+                }
+            ),
+            "b",
+        ),
+    ],
+)
+async def test_a_useless_kubeconfig_gives_one_line_that_names_it(
+    tmp_path: Path, content: str | None, says: str
+) -> None:
+    file = tmp_path / "kubeconfig"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(CredentialError) as caught:
+        await from_kubeconfig(file)
+    assert str(file) in str(caught.value)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+async def test_garbage_for_a_certificate_is_named(pki: Path) -> None:
+    (pki / "client.crt").write_text("garbage")
+    with pytest.raises(CredentialError, match="certificates cannot be used"):
+        await from_kubeconfig(_write(pki, {"client-certificate": "client.crt", "client-key": "client.key"}))
+
+
+async def test_outside_of_a_pod_the_remedy_is_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(CredentialError, match="--spoke-kubeconfig"):
+        await from_pod()

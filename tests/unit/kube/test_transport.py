@@ -1,0 +1,248 @@
+"""Requests and streams against a local server that misbehaves as told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from msa.api.core import ServiceAccount
+from msa.kube import transport as transport_module
+from msa.kube.credentials import Credential
+from msa.kube.resources import Resource, Selection
+from msa.kube.transport import Transport
+from msa.runtime import errors
+from msa.runtime.events import Added, Failed
+from msa.runtime.metrics import Metrics
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
+
+
+class Server:
+    """Answers each request with the next of its answers; the last one stays."""
+
+    def __init__(self) -> None:
+        self.answers: list[bytes | Answer] = []
+        self.seen: list[bytes] = []
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            self.seen.append(head)
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, bytes):
+                writer.write(answer)
+                await writer.drain()
+            else:
+                await answer(reader, writer, head)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+def _response(status: str, body: bytes = b"{}", *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def _stream(*chunks: bytes, ended: bool = True) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return head + body + (b"0\r\n\r\n" if ended else b"")
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def transport(server: Server) -> AsyncIterator[Transport]:
+    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    tokens = iter(("one", "two", "three"))
+
+    async def load() -> Credential:
+        token = next(tokens)
+        return Credential(f"http://127.0.0.1:{port}", f"Bearer {token}", b"", None, (), token)
+
+    transport = Transport(load, Metrics(CollectorRegistry()))
+    await transport.open()
+    yield transport
+    await transport.close()
+    listening.close()
+    await listening.wait_closed()
+
+
+def _accounts(transport: Transport) -> Resource[ServiceAccount]:
+    return Resource(transport, Selection("", "v1", "serviceaccounts", "ns"), ServiceAccount)
+
+
+_LINE = b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"ns","resourceVersion":"7","managedFields":[{"x":1}]}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (_response("410 Gone"), errors.Expired),
+        (_response("403 Forbidden"), errors.Forbidden),
+        (_response("404 Not Found"), errors.NotFound),
+        (_response("409 Conflict", b'{"reason":"AlreadyExists"}'), errors.AlreadyExists),
+        (_response("409 Conflict"), errors.Conflict),
+        (_response("422 Unprocessable Entity"), errors.Invalid),
+        (_response("500 Oh", b"not json"), errors.ServerError),
+        (
+            _response("504 T", b'{"message":"Too large resource version: 9, current: 3"}'),
+            errors.TooLargeResourceVersion,
+        ),
+        (_response("429 Slow", b"{}", "Retry-After: 60"), errors.Throttled),
+        (b"garbage", errors.Network),
+        (b"", errors.Network),
+        (_response("200 OK", b"no json"), errors.Decode),
+    ],
+)
+async def test_whatever_comes_back_has_its_class(
+    server: Server, transport: Transport, answer: bytes, kind: type
+) -> None:
+    server.answers = [answer]
+    with pytest.raises(errors.ApiError) as caught:
+        await _accounts(transport).get("a", into=ServiceAccount)
+    assert type(caught.value) is kind
+
+
+async def test_nobody_listening_is_refused() -> None:
+    async def load() -> Credential:
+        return Credential("http://127.0.0.1:1", "", b"", None, (), "")
+
+    transport = Transport(load, Metrics(CollectorRegistry()))
+    await transport.open()
+    with pytest.raises(errors.Refused):
+        await transport.send("GET", "/")
+    await transport.close()
+
+
+async def test_a_throttled_request_is_sent_again_after_the_time_asked_for(
+    server: Server, transport: Transport
+) -> None:
+    server.answers = [_response("429 Slow", b"{}", "Retry-After: 0"), _response("200 OK")]
+    assert await transport.send("POST", "/x", body=b"{}") == b"{}"
+    assert len(server.seen) == 2
+
+
+async def test_a_401_drops_the_credential_and_tries_the_new_one_once(
+    server: Server, transport: Transport
+) -> None:
+    server.answers = [_response("401 No"), _response("200 OK")]
+    await transport.send("GET", "/x")
+    assert b"Bearer one" in server.seen[0]
+    assert b"Bearer two" in server.seen[1]
+    server.answers = [_response("401 No")]
+    with pytest.raises(errors.Unauthorized):
+        await transport.send("GET", "/x")
+
+
+async def test_a_fenced_write_is_not_sent_and_a_read_is(server: Server, transport: Transport) -> None:
+    def closed() -> None:
+        raise errors.Fenced
+
+    transport._fence = closed
+    server.answers = [_response("200 OK")]
+    with pytest.raises(errors.Fenced):
+        await transport.send("PATCH", "/x", body=b"{}")
+    assert server.seen == []
+    await transport.send("GET", "/x")
+
+
+async def test_a_watch_gives_typed_events_and_ends_in_good_order(
+    server: Server, transport: Transport
+) -> None:
+    server.answers = [_stream(_LINE[:30], _LINE[30:] + _LINE)]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        events = await stream.receive()
+        assert [type(event) for event in events] == [Added, Added]
+        assert await stream.receive() == ()
+    assert b"allowWatchBookmarks=true" in server.seen[0]
+
+
+async def test_a_watch_cut_within_a_line_is_a_broken_connection(server: Server, transport: Transport) -> None:
+    for answer in (_stream(_LINE + _LINE[:40]), _stream(_LINE + _LINE[:40], ended=False)):
+        server.answers = [answer]
+        async with _accounts(transport).watch(
+            resource_version="5", initial_events=False, timeout_seconds=5
+        ) as stream:
+            assert len(await stream.receive()) == 1
+            with pytest.raises(errors.Network):
+                await stream.receive()
+
+
+async def test_a_refusal_within_a_watch_comes_as_an_event(server: Server, transport: Transport) -> None:
+    server.answers = [
+        _stream(
+            b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","code":410,"reason":"Expired"}}\n'
+        )
+    ]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        events = await stream.receive()
+    assert isinstance(events[0], Failed)
+    assert events[0].object.code == 410
+
+
+async def test_an_object_of_the_wrong_shape_is_left_out_and_the_rest_of_the_watch_goes_on(
+    server: Server, transport: Transport
+) -> None:
+    bad = b'{"type":"ADDED","object":{"metadata":{"name":7}}}\n'
+    server.answers = [_stream(_LINE + bad + _LINE)]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        assert len(await stream.receive()) == 2
+
+
+async def test_a_line_that_is_no_event_at_all_is_an_error(server: Server, transport: Transport) -> None:
+    server.answers = [_stream(b"<html>\n")]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        with pytest.raises(errors.Decode):
+            await stream.receive()
+
+
+async def test_a_silent_watch_is_given_up(
+    server: Server, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _head: bytes) -> None:
+        writer.write(_stream(_LINE, ended=False))
+        await writer.drain()
+        await asyncio.sleep(5)
+
+    monkeypatch.setattr(transport_module, "INACTIVITY_SECONDS", 0.2)
+    transport._take(transport.credential)
+    server.answers = [silent]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        await stream.receive()
+        with pytest.raises(errors.Network, match="in time"):
+            await stream.receive()
+
+
+async def test_an_event_of_five_megabytes_is_read(server: Server, transport: Transport) -> None:
+    huge = _LINE.replace(b'"x":1', b'"x":"' + b"y" * 5_000_000 + b'"')
+    server.answers = [_stream(huge)]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        assert len(await stream.receive()) == 1
+
+
+async def test_the_skew_of_the_servers_clock_is_read_off_its_answers(
+    server: Server, transport: Transport
+) -> None:
+    server.answers = [_response("200 OK", b"{}", "Date: Wed, 01 Jan 2020 00:00:00 GMT")]
+    await transport.send("GET", "/x")
+    assert (transport.clock_skew or 0) < -86400
