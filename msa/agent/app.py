@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from msa.agent.cluster import ManagedCluster
-from msa.agent.ingest import CredentialIngest
+from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.reconciler import Caches, TokenReconciler
 from msa.agent.setbacks import RepairLog, Setbacks
 from msa.agent.settings import AgentSettings
@@ -35,7 +35,7 @@ from msa.kube.credentials import CredentialError
 from msa.kube.events import KubeEvents
 from msa.kube.lease import KubeLease
 from msa.kube.resources import Resource, Selection
-from msa.kube.skew import wall_clock
+from msa.kube.skew import SKEW_ERROR_SECONDS, wall_clock
 from msa.kube.transport import Transport
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
@@ -148,9 +148,9 @@ class _Agent:
         )
         ingest = CredentialIngest(lambda: cluster.keys)
         watched = (
-            Informer[ManagedServiceAccount](identities, rng, metrics),
+            Informer[ManagedServiceAccount](identities, rng, metrics, transform=slim_identity),
             Informer[Credential](secrets, rng, metrics, transform=ingest),
-            Informer[ServiceAccount](accounts, rng, metrics),
+            Informer[ServiceAccount](accounts, rng, metrics, transform=slim_account),
         )
         queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
         recorder = EventRecorder(
@@ -322,7 +322,8 @@ def _no_fence() -> None:
 
 
 def _hub_now(hub: Transport) -> datetime:
-    return wall_clock() + timedelta(seconds=hub.clock_skew or 0.0)
+    """What the hub's clock shows at least: the skew is known to half a second, and no identity may end early for that."""
+    return wall_clock() + timedelta(seconds=(hub.clock_skew or 0.0) - SKEW_ERROR_SECONDS)
 
 
 def _not_synced(

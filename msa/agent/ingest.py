@@ -1,4 +1,4 @@
-"""Turns a Secret from the wire into what is kept of it: facts about its content. The token itself is let go at once."""
+"""Turns objects from the wire into what is kept of them. Of a Secret that is facts about its content: the token is let go at once."""
 
 import hashlib
 from base64 import b64decode
@@ -9,12 +9,15 @@ from msgspec.structs import replace
 
 from msa.agent.keyset import KeySet
 from msa.api import names
-from msa.api.core import Credential, Secret
+from msa.api.core import Credential, Secret, ServiceAccount
 from msa.api.jwt import Malformed, parse
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.token import TokenFacts
 
 _OUR_ANNOTATIONS = (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH, names.ANNOTATION_REQUESTED)
-_OUR_LABELS = (names.LABEL_MANAGED,)
+_LABELLED = {names.LABEL_MANAGED: "true"}
+"""Shared by all objects that have it: 10,000 copies of one label are megabytes."""
 
 
 class CredentialIngest:
@@ -32,10 +35,13 @@ class CredentialIngest:
         data = secret.data or {}
         token = data.get(names.SECRET_KEY_TOKEN)
         ca = data.get(names.SECRET_KEY_CA)
+        stored = secret.metadata
         metadata = replace(
-            secret.metadata,
-            labels=_only(secret.metadata.labels, _OUR_LABELS),
-            annotations=_only(secret.metadata.annotations, _OUR_ANNOTATIONS),
+            stored,
+            namespace=intern(stored.namespace),
+            labels=_LABELLED if stored.label(names.LABEL_MANAGED) == "true" else None,
+            annotations=_only(stored.annotations, _OUR_ANNOTATIONS),
+            owner_references=tuple(OwnerReference(uid=owner.uid) for owner in stored.owner_references),
         )
         return Credential(
             metadata=metadata,
@@ -48,18 +54,50 @@ class CredentialIngest:
 
     def facts(self, token: bytes) -> TokenFacts:
         """What is kept of one token."""
-        summary = digest(token)
         try:
             jwt = parse(token)
         except Malformed as error:
-            return TokenFacts(digest=summary, malformed=str(error))
+            return TokenFacts(malformed=str(error))
         keys = self._keys()
         return TokenFacts(
-            digest=summary,
             key_id=intern(jwt.key_id),
             claims=jwt.claims,
             signed_by=intern(keys.signer(jwt)) if keys is not None else "",
         )
+
+
+def slim_account(account: ServiceAccount) -> ServiceAccount:
+    """What is kept of a ServiceAccount: who it is, and that it is ours. Adoption reads the whole object anew."""
+    metadata = account.metadata
+    labels = _LABELLED if metadata.label(names.LABEL_MANAGED) == "true" else None
+    return ServiceAccount(
+        ObjectMeta(
+            name=metadata.name,
+            namespace=intern(metadata.namespace),
+            uid=metadata.uid,
+            resource_version=metadata.resource_version,
+            labels=labels,
+        )
+    )
+
+
+def slim_identity(identity: ManagedServiceAccount) -> ManagedServiceAccount:
+    """The same, with the texts that all identities share held once, and users' labels and annotations let go."""
+    metadata = replace(
+        identity.metadata, namespace=intern(identity.metadata.namespace), labels=None, annotations=None
+    )
+    conditions = tuple(_slim_condition(condition) for condition in identity.status.conditions)
+    status = replace(identity.status, conditions=conditions, audiences=_shared(identity.status.audiences))
+    return replace(identity, metadata=metadata, status=status)
+
+
+def _slim_condition(condition: Condition) -> Condition:
+    texts = {name: intern(getattr(condition, name)) for name in ("type", "status", "reason")}
+    return replace(condition, **texts)
+
+
+def _shared(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(intern, texts))
 
 
 def digest(content: bytes) -> str:

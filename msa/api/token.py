@@ -49,14 +49,12 @@ class TokenFacts:
     """What is kept of a token in memory.
 
     Attributes:
-        digest: SHA-256 of the token, hexadecimal.
         key_id: `kid` of its header.
         claims: None where the token is no readable JWT; `malformed` then says why.
         signed_by: thumbprint of the key of the cluster's key set that made its signature; empty where none of them did.
         malformed: empty for a readable token.
     """
 
-    digest: str
     key_id: str = ""
     claims: Claims | None = None
     signed_by: str = ""

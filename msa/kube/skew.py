@@ -7,8 +7,8 @@ from statistics import median
 
 _SAMPLES = 9
 _SPACING = 1.0
-_HALF_SECOND = 0.5
-"""A Date header has whole seconds, cut off: half a second is what it is behind on average."""
+SKEW_ERROR_SECONDS = 0.5
+"""A Date header has whole seconds, cut off: it is behind by this on average, and wrong by as much either way."""
 
 
 class ClockSkew:
@@ -33,7 +33,7 @@ class ClockSkew:
         except ValueError:
             return
         self._last = received
-        self._samples.append(theirs + _HALF_SECOND - (sent + received) / 2)
+        self._samples.append(theirs + SKEW_ERROR_SECONDS - (sent + received) / 2)
 
     @property
     def seconds(self) -> float | None:

@@ -68,7 +68,7 @@ def credential(token: Claims | None = None, *, requested: str | None = None, **c
         "Opaque",
         immutable=False,
         keys=keys,
-        token=TokenFacts("d", "k", held, "key-1"),
+        token=TokenFacts("k", held, "key-1"),
         ca_digest="ca",
     )
     return evolve(plain, **changes)

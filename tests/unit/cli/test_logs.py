@@ -37,7 +37,8 @@ def test_a_token_is_masked_wherever_it_turns_up(stream: type[io.StringIO]) -> No
     out = stream()
     logs.configure("debug", out)
     log = structlog.get_logger()
-    log.debug(" ".join(("got", JWT)), value=JWT, nested={"deep": [JWT]})
+    text = f"got {JWT}"
+    log.debug(text, value=JWT, nested={"deep": [JWT]})
     logging.getLogger("aiohttp").error("sent %s", JWT)
     try:
         raise ValueError(JWT)  # noqa: TRY301 - a trace is what is wanted

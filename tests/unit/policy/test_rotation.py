@@ -35,7 +35,7 @@ OTHER = claims(account_uid="older")
             snapshot(evolve(credential(), token=None)), SOON, Reason.TOKEN_MISSING, Reissue, id="no token"
         ),
         pytest.param(
-            snapshot(evolve(credential(), token=TokenFacts("d", malformed="garbage"))),
+            snapshot(evolve(credential(), token=TokenFacts(malformed="garbage"))),
             SOON,
             Reason.TOKEN_MALFORMED,
             Reissue,
