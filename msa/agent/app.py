@@ -25,8 +25,9 @@ from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.reconciler import Caches, TokenReconciler
 from msa.agent.setbacks import RepairLog, Setbacks
 from msa.agent.settings import AgentSettings
+from msa.agent.sweep import TokenSweep
 from msa.agent.telemetry import CacheCollector, Telemetry
-from msa.agent.writes import HubWrites, ManagedWrites
+from msa.agent.writes import HubWrites, ManagedWrites, TokenReviews
 from msa.api import names
 from msa.api.core import Credential, Secret, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
@@ -123,6 +124,7 @@ class _Agent:
     collector: CacheCollector
     lag: LoopLag
     fence: Fence
+    sweep: TokenSweep
 
     @classmethod
     def build(
@@ -179,6 +181,8 @@ class _Agent:
             caches, queue.name, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew}
         )
         metrics.registry.register(collector)
+        reviews = Resource(managed, Selection("authentication.k8s.io", "v1", "tokenreviews"), ServiceAccount)
+        sweep = TokenSweep(cluster, watched[1].store, TokenReviews(secrets, reviews), queue.add)
         controller = Controller(
             queue, reconciler, workers=settings.workers, freshness=freshness, metrics=metrics
         )
@@ -195,6 +199,7 @@ class _Agent:
             collector,
             LoopLag(metrics),
             fence,
+            sweep,
         )
 
     async def run(self) -> None:
@@ -229,6 +234,7 @@ class _Agent:
         """Works until told to stop. Events, the heartbeat and the workers write, so they begin here."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.recorder.run)
+            tasks.start_soon(self.sweep.run)
             if self.settings.lease_health_check:
                 tasks.start_soon(self._heartbeat().run)
             await self.controller.run()

@@ -10,6 +10,7 @@ from msa.agent.ports import SecretContent
 from msa.api import names
 from msa.api.core import Credential
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
+from msa.api.token import Token
 from msa.policy.rotation import Request
 
 Body = dict[str, Any]
@@ -40,6 +41,11 @@ def token_request(request: Request) -> Body:
     if request.audiences:
         spec["audiences"] = list(request.audiences)
     return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+
+
+def token_review(token: Token, audiences: tuple[str, ...]) -> Body:
+    spec = {"token": token.reveal(), "audiences": list(audiences)}
+    return {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
 
 
 def secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:

@@ -8,6 +8,7 @@ import structlog
 
 from msa.agent.ingest import digest
 from msa.agent.keyset import KeySet
+from msa.api.core import Credential
 from msa.policy.rotation import Cluster
 from msa.runtime.errors import ApiError
 from msa.runtime.ports import Now
@@ -54,6 +55,7 @@ class ManagedCluster:
         self._complete = True
         self._fetched = float("-inf")
         self._lock = anyio.Lock()
+        self._refused: dict[str, str] = {}
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -103,6 +105,13 @@ class ManagedCluster:
                 remedy="signatures are not checked; see /openid/v1/jwks of the managed cluster",
             )
         self._complete = False
+
+    def refused(self, credential: Credential) -> None:
+        """The cluster does not take the token that this Secret holds at this version."""
+        self._refused[credential.metadata.name] = credential.metadata.resource_version
+
+    def refuses(self, credential: Credential) -> bool:
+        return self._refused.get(credential.metadata.name) == credential.metadata.resource_version
 
     async def refresh(self) -> None:
         """Fetches the keys; what is known stays when they cannot be had."""

@@ -200,6 +200,8 @@ class TokenReconciler:
     async def _violation(self, key: Key, snapshot: Snapshot) -> Reissue | Repair | None:
         """What is wrong; a signature by an unknown key is checked again with the newest keys before it counts."""
         found = violation(snapshot, self.cluster.now())
+        if found is None and snapshot.credential is not None and self.cluster.refuses(snapshot.credential):
+            return Reissue(Reason.UNKNOWN_KEY, "the managed cluster refuses the token in a TokenReview")
         if found is None or found.reason is not Reason.UNKNOWN_KEY or snapshot.credential is None:
             return found
         facts = snapshot.credential.token

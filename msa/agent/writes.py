@@ -1,5 +1,6 @@
 """The agent's ports over real clients: one request a method, the bodies from `agent.bodies`."""
 
+from base64 import b64decode
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -132,6 +133,31 @@ class HubWrites:
 
     async def delete_identity(self, identity: ManagedServiceAccount) -> None:
         await _delete(self.identities, identity.metadata)
+
+
+class _ReviewStatus(Struct, frozen=True):
+    authenticated: bool = False
+
+
+class _Review(Struct, frozen=True):
+    status: _ReviewStatus = _ReviewStatus()
+
+
+@frozen
+class TokenReviews:
+    """`agent.sweep.Reviews` over both API servers."""
+
+    secrets: Objects
+    reviews: Objects
+
+    async def read_token(self, name: str) -> Token | None:
+        secret = await self.secrets.get(name, into=Secret)
+        encoded = (secret.data or {}).get(names.SECRET_KEY_TOKEN)
+        return Token(b64decode(encoded).decode()) if encoded is not None else None
+
+    async def review(self, token: Token, audiences: tuple[str, ...]) -> bool:
+        answer = await self.reviews.create(bodies.token_review(token, audiences), into=_Review)
+        return answer.status.authenticated
 
 
 def _writers(owned: _Owned) -> tuple[str, ...]:

@@ -1,0 +1,79 @@
+"""Asks the managed cluster about each token, slowly, where it does not tell its keys: TokenReview instead of signatures.
+
+One Secret read and one review a second at most, a round every ten minutes: a replaced signing key is noticed late, but noticed.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import structlog
+
+from msa.agent.cluster import ManagedCluster
+from msa.api.core import Credential
+from msa.api.token import Token
+from msa.runtime.errors import ApiError
+from msa.runtime.result import Key
+from msa.runtime.store import Store
+
+_ROUND_SECONDS = 600.0
+_PAUSE_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Reviews(Protocol):
+    """What the sweep asks of the two clusters. Every method raises `ApiError`."""
+
+    async def read_token(self, name: str) -> Token | None:
+        """The token in the hub Secret, None where it has none."""
+        ...
+
+    async def review(self, token: Token, audiences: tuple[str, ...]) -> bool:
+        """Whether the managed cluster takes this token for one of the audiences."""
+        ...
+
+
+class TokenSweep:
+    """Runs for ever; does nothing while signatures can be checked.
+
+    Args:
+        cluster: is told of tokens that are refused.
+        credentials: what there is to ask about.
+        reviews: who is asked.
+        enqueue: has an identity looked at.
+    """
+
+    def __init__(
+        self,
+        cluster: ManagedCluster,
+        credentials: Store[Credential],
+        reviews: Reviews,
+        enqueue: Callable[[Key], None],
+    ) -> None:
+        self._cluster = cluster
+        self._credentials = credentials
+        self._reviews = reviews
+        self._enqueue = enqueue
+
+    async def run(self) -> None:
+        while True:
+            await anyio.sleep(_ROUND_SECONDS)
+            for credential in self._credentials.values():
+                if self._cluster.view().thumbprints is None:
+                    await self._ask(credential)
+                    await anyio.sleep(_PAUSE_SECONDS)
+
+    async def _ask(self, credential: Credential) -> None:
+        facts = credential.token
+        if facts is None or facts.claims is None:
+            return  # found wrong without asking anybody
+        name = credential.metadata.name
+        try:
+            token = await self._reviews.read_token(name)
+            if token is None or await self._reviews.review(token, facts.claims.audiences):
+                return
+        except ApiError as error:
+            _log.warning("token_not_reviewed", name=name, reason=error.reason, problem=error.message)
+            return
+        self._cluster.refused(credential)
+        self._enqueue(Key(name))
