@@ -23,7 +23,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from msa.agent.cluster import ManagedCluster
 from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.reconciler import Caches, TokenReconciler
-from msa.agent.setbacks import RepairLog, Setbacks
 from msa.agent.settings import AgentSettings
 from msa.agent.sweep import TokenSweep
 from msa.agent.telemetry import CacheCollector, Telemetry
@@ -107,6 +106,43 @@ def _spoke_credential(settings: AgentSettings) -> Callable[[], Awaitable[credent
 
 
 @frozen
+class _Sources:
+    """The resources that are read and written."""
+
+    identities: Resource[ManagedServiceAccount]
+    secrets: Resource[Secret]
+    accounts: Resource[ServiceAccount]
+    reviews: Resource[ServiceAccount]
+
+    @classmethod
+    def of(cls, settings: AgentSettings, hub: Transport, managed: Transport) -> "_Sources":
+        labels, there = f"{names.LABEL_MANAGED}=true", settings.cluster_name
+        identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL, there)
+        accounts = Selection("", "v1", "serviceaccounts", settings.install_namespace, labels=labels)
+        return cls(
+            identities=Resource(hub, identities, ManagedServiceAccount),
+            secrets=Resource(hub, Selection("", "v1", "secrets", there, labels=labels), Secret),
+            accounts=Resource(managed, accounts, ServiceAccount),
+            reviews=Resource(
+                managed, Selection("authentication.k8s.io", "v1", "tokenreviews"), ServiceAccount
+            ),
+        )
+
+
+def _managed_cluster(
+    settings: AgentSettings, managed: Transport, interruptions: Callable[[], int]
+) -> ManagedCluster:
+    return ManagedCluster(
+        settings.install_namespace,
+        partial(managed.send, "GET", "/openid/v1/jwks", accept="application/jwk-set+json"),
+        ca=lambda: managed.credential.ca,
+        now=wall_clock,
+        skew=lambda: managed.clock_skew,
+        interruptions=interruptions,
+    )
+
+
+@frozen
 class _Agent:
     """All parts, before anything runs."""
 
@@ -131,75 +167,56 @@ class _Agent:
         cls, settings: AgentSettings, metrics: Metrics, hub: Transport, managed: Transport, fence: Fence
     ) -> "_Agent":
         rng: Random = SystemRandom()
-        labels = f"{names.LABEL_MANAGED}=true"
-        here, there = settings.install_namespace, settings.cluster_name
-        identities = Resource(
-            hub, Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL, there), ManagedServiceAccount
-        )
-        secrets = Resource(hub, Selection("", "v1", "secrets", there, labels=labels), Secret)
-        accounts = Resource(
-            managed, Selection("", "v1", "serviceaccounts", here, labels=labels), ServiceAccount
-        )
-        cluster = ManagedCluster(
-            here,
-            partial(managed.send, "GET", "/openid/v1/jwks", accept="application/jwk-set+json"),
-            ca=lambda: managed.credential.ca,
-            now=wall_clock,
-            skew=lambda: managed.clock_skew,
-            interruptions=lambda: watched[2].interruptions,
-        )
+        sources = _Sources.of(settings, hub, managed)
+        cluster = _managed_cluster(settings, managed, lambda: accounts.interruptions)
         ingest = CredentialIngest(lambda: cluster.keys)
-        watched = (
-            Informer[ManagedServiceAccount](identities, rng, metrics, transform=slim_identity),
-            Informer[Credential](secrets, rng, metrics, transform=ingest),
-            Informer[ServiceAccount](accounts, rng, metrics, transform=slim_account),
+        identities = Informer[ManagedServiceAccount](
+            sources.identities, rng, metrics, transform=slim_identity
         )
-        queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
-        recorder = EventRecorder(
-            KubeEvents(hub, there, "managed-serviceaccount-agent", socket.gethostname()), wall_clock, metrics
-        )
-        caches = Caches(watched[0].store, watched[1].store, watched[2].store)
-        freshness = Freshness()
+        secrets = Informer[Credential](sources.secrets, rng, metrics, transform=ingest)
+        accounts = Informer[ServiceAccount](sources.accounts, rng, metrics, transform=slim_account)
+        caches = Caches(identities.store, secrets.store, accounts.store)
+        events = KubeEvents(hub, settings.cluster_name, "managed-serviceaccount-agent", socket.gethostname())
+        recorder = EventRecorder(events, wall_clock, metrics)
         reconciler = TokenReconciler(
-            namespace=there,
+            namespace=settings.cluster_name,
             caches=caches,
-            hub=HubWrites(identities, secrets, ingest),
-            managed=ManagedWrites(accounts),
+            hub=HubWrites(sources.identities, sources.secrets, ingest),
+            managed=ManagedWrites(sources.accounts),
             cluster=cluster,
             ingest=ingest,
-            freshness=freshness,
+            freshness=Freshness(),
             observer=Telemetry(metrics, recorder),
             now=wall_clock,
             hub_now=lambda: _hub_now(hub),
             rng=rng,
             ephemeral=settings.feature_gates.ephemeral_identity,
-            setbacks=Setbacks(),
-            repairs=RepairLog(),
-            suspects=set(),
         )
+        queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
         collector = CacheCollector(
             caches, queue.name, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew}
         )
         metrics.registry.register(collector)
-        reviews = Resource(managed, Selection("authentication.k8s.io", "v1", "tokenreviews"), ServiceAccount)
-        sweep = TokenSweep(cluster, watched[1].store, TokenReviews(secrets, reviews), queue.add)
-        controller = Controller(
-            queue, reconciler, workers=settings.workers, freshness=freshness, metrics=metrics
-        )
         return cls(
-            settings,
-            metrics,
-            hub,
-            managed,
-            cluster,
-            *watched,
-            queue,
-            controller,
-            recorder,
-            collector,
-            LoopLag(metrics),
-            fence,
-            sweep,
+            settings=settings,
+            metrics=metrics,
+            hub=hub,
+            managed=managed,
+            cluster=cluster,
+            identities=identities,
+            secrets=secrets,
+            accounts=accounts,
+            queue=queue,
+            controller=Controller(
+                queue, reconciler, workers=settings.workers, freshness=reconciler.freshness, metrics=metrics
+            ),
+            recorder=recorder,
+            collector=collector,
+            lag=LoopLag(metrics),
+            fence=fence,
+            sweep=TokenSweep(
+                cluster, secrets.store, TokenReviews(sources.secrets, sources.reviews), queue.add
+            ),
         )
 
     async def run(self) -> None:
@@ -210,9 +227,8 @@ class _Agent:
         self.cluster.on_change = self._enqueue_all
         async with anyio.create_task_group() as tasks:
             await self._start_servers(tasks)
-            await (
-                self.cluster.refresh()
-            )  # before the Secrets come: their signatures are checked as they are read
+            # Before the Secrets come: their signatures are checked as they are read.
+            await self.cluster.refresh()
             for task in (self.hub.run, self.managed.run, self.cluster.run, self.lag.run):
                 tasks.start_soon(task)
             for informer in self._informers():

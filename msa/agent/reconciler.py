@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 import anyio
-from attrs import frozen
+from attrs import field, frozen
 
 from msa.agent.cluster import ManagedCluster
 from msa.agent.failures import Side, Stopped, asking, refuse
@@ -72,7 +72,9 @@ class TokenReconciler:
 
     Attributes:
         namespace: the cluster's, on the hub.
+        hub_now: wall time of the hub, at least that.
         ephemeral: whether identities end with their TTL.
+        suspects: identities whose Secret turned out not to be ours: it is read before another token is asked for.
     """
 
     namespace: str
@@ -87,9 +89,9 @@ class TokenReconciler:
     hub_now: Now
     rng: Random
     ephemeral: bool
-    setbacks: Setbacks[Trouble]
-    repairs: RepairLog
-    suspects: set[Key]
+    setbacks: Setbacks[Trouble] = field(factory=Setbacks)
+    repairs: RepairLog = field(factory=RepairLog)
+    suspects: set[Key] = field(factory=set)
 
     async def __call__(self, key: Key) -> Result:
         identity = self.caches.identities.get(f"{self.namespace}/{key}")
