@@ -262,7 +262,13 @@ class _Agent:
         )
         identity = f"{socket.gethostname()}_{uuid4().hex}"
         return LeaderElector(
-            lock, identity, self.fence, now=wall_clock, rng=SystemRandom(), metrics=self.metrics
+            lock,
+            identity,
+            self.fence,
+            name=names.AGENT_LEADER_LEASE,
+            now=wall_clock,
+            rng=SystemRandom(),
+            metrics=self.metrics,
         )
 
     def _informers(

@@ -53,6 +53,12 @@ _TAMPERING = frozenset(
         Reason.MARKS_LOST,
     )
 )
+_TIMELY = frozenset((Reason.EXPIRED, Reason.DUE))
+_CLOCK_SECONDS = 60.0
+_CLOCKS = Trouble(
+    "ClockSkew",
+    "a token that was issued just now counts as due already: set the clocks of the agent's node and of the managed cluster's API server",
+)
 _LONGEST_LOOK = timedelta(days=1).total_seconds()
 """Timers are set anew at least daily, so that a clock that was set, or a machine that slept, does no harm."""
 
@@ -75,6 +81,7 @@ class TokenReconciler:
         hub_now: wall time of the hub, at least that.
         ephemeral: whether identities end with their TTL.
         suspects: identities whose Secret turned out not to be ours: it is read before another token is asked for.
+        lasting: until when, on the monotonic clock, the token issued last cannot be due, whatever the wall clocks say.
     """
 
     namespace: str
@@ -92,6 +99,7 @@ class TokenReconciler:
     setbacks: Setbacks[Trouble] = field(factory=Setbacks)
     repairs: RepairLog = field(factory=RepairLog)
     suspects: set[Key] = field(factory=set)
+    lasting: dict[Key, float] = field(factory=dict)
 
     async def __call__(self, key: Key) -> Result:
         identity = self.caches.identities.get(f"{self.namespace}/{key}")
@@ -116,6 +124,7 @@ class TokenReconciler:
         self.setbacks.clear(key)
         self.repairs.forget(key)
         self.suspects.discard(key)
+        self.lasting.pop(key, None)
 
     async def _keep(self, key: Key, identity: ManagedServiceAccount) -> float:
         """Seconds until the next look."""
@@ -227,6 +236,8 @@ class TokenReconciler:
         tampered = found.reason in _TAMPERING or (found.reason is Reason.SECRET_MISSING and known)
         if tampered:
             await self._pace(key, start)
+        if found.reason in _TIMELY and start < self.lasting.get(key, start):
+            raise Stopped(_CLOCKS, patience=_CLOCK_SECONDS)
         if key in self.suspects:
             stored = await self._stored(key, identity)
         with asking(Side.MANAGED):
@@ -236,6 +247,9 @@ class TokenReconciler:
             issued.token, self.cluster.ca, self._annotations(snapshot.request, issued.expires_at, self.now())
         )
         credential = await self._write(key, identity, stored, content, facts)
+        if facts.claims is not None:
+            life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
+            self.lasting[key] = start + life / 2
         took = anyio.current_time() - start
         self.observer.issued(identity, found.reason, found.message, took)
         if tampered:

@@ -57,20 +57,29 @@ class LeaderElector:
         lock: the Lease that all candidates compete for.
         identity: of this candidate; no two processes may share one.
         fence: opened and closed with the lead.
+        name: of the election, for metrics.
         now: wall time, for the record only.
         rng: jitter between attempts.
         metrics: where the lead is shown.
     """
 
     def __init__(
-        self, lock: LeaseLock, identity: str, fence: Fence, *, now: Now, rng: Random, metrics: Metrics
+        self,
+        lock: LeaseLock,
+        identity: str,
+        fence: Fence,
+        *,
+        name: str,
+        now: Now,
+        rng: Random,
+        metrics: Metrics,
     ) -> None:
         self._lock = lock
         self._identity = identity
         self._fence = fence
         self._now = now
         self._rng = rng
-        self._leading = metrics.leader.labels(identity)
+        self._leading = metrics.leader.labels(name)
         self._held: LeaseRecord | None = None
         self._seen: LeaseRecord | None = None
         self._seen_at = -math.inf

@@ -82,6 +82,7 @@ class Candidate:
             self.lock,
             name,
             self.fence,
+            name="test",
             now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
             rng=Random(1),
             metrics=Metrics(CollectorRegistry()),
