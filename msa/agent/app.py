@@ -41,7 +41,7 @@ from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
 from msa.runtime.errors import ApiError
 from msa.runtime.freshness import Freshness
-from msa.runtime.health import LoopLag, report
+from msa.runtime.health import LoopLag, observe_garbage_collection, report
 from msa.runtime.heartbeat import Heartbeat
 from msa.runtime.http import Response, parse_address, serve
 from msa.runtime.informer import Informer
@@ -234,6 +234,7 @@ class _Agent:
             for informer in self._informers():
                 tasks.start_soon(informer.run)
             tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
+            observe_garbage_collection(self.metrics)
             gc.set_threshold(_GC_THRESHOLD)
             for informer in self._informers():
                 await informer.wait_synced()

@@ -1,5 +1,7 @@
 """Honest probes: ready when every cache is synced, alive while everything that must run does; what is not, is named."""
 
+import gc
+import time
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -30,6 +32,19 @@ class LoopLag:
     def problem(self, now: float) -> str | None:
         late = now - self._next
         return f"the event loop is {late:.0f} s late" if late > _LAG_LIMIT else None
+
+
+def observe_garbage_collection(metrics: Metrics) -> None:
+    """Measures each pause of the garbage collector, for as long as the process lives."""
+    begun = [0.0]
+
+    def callback(phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            begun[0] = time.perf_counter()
+        else:
+            metrics.gc_pause.observe(time.perf_counter() - begun[0])
+
+    gc.callbacks.append(callback)
 
 
 async def report(checks: Sequence[Check]) -> Response:
