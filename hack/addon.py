@@ -59,8 +59,8 @@ class Addon:
     def install(self) -> None:
         """CRD, namespaces and rights; what is there stays."""
         install_crd(self.hub)
-        _ensure_namespace(self.hub, self.cluster_name)
-        _ensure_namespace(self.managed, self.install_namespace)
+        ensure_namespace(self.hub, self.cluster_name)
+        ensure_namespace(self.managed, self.install_namespace)
         for file in ("agent-hub.yaml", "agent-hub-ephemeral.yaml"):
             self.hub.kubectl("apply", "-n", self.cluster_name, "-f", str(MANIFESTS / "rbac" / file))
         self.managed.kubectl(
@@ -120,7 +120,7 @@ def install_crd(hub: Cluster) -> None:
     hub.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{names.PLURAL}.{names.GROUP}")
 
 
-def _ensure_namespace(cluster: Cluster, name: str) -> None:
+def ensure_namespace(cluster: Cluster, name: str) -> None:
     cluster.kubectl(
         "apply",
         "-f",

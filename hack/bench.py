@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import yaml
 from attrs import evolve, frozen
 
-from hack.addon import Addon
+from hack.addon import Addon, ensure_namespace
 from hack.bench_runtime import measure_runtime
 from hack.clusters import HOME, Cluster, free_ports, running
 from hack.processes import wait_until
@@ -169,8 +168,8 @@ class Bench:
     async def _raw_round(self, prefix: str, concurrency: int) -> dict[str, float]:
         """Creates n identities in a namespace that no agent serves, then sends the four requests for each."""
         hub, managed, install = self.addon.hub, self.addon.managed, "raw-install"
-        _namespace(hub, "raw")
-        _namespace(managed, install)
+        ensure_namespace(hub, "raw")
+        ensure_namespace(managed, install)
         cpu = time.process_time()
         start = time.monotonic()
         async with _session(hub, concurrency) as to_hub, _session(managed, concurrency) as to_managed:
@@ -316,7 +315,7 @@ class Bench:
     def _writes(self) -> float:
         """Requests that the API servers had from the agent: all but watches, GETs, its heartbeat and its Events."""
         text = self.addon.metrics()
-        writes = _sum(text, r'rest_client_requests_total\{.*method="(POST|PATCH|DELETE)".*\}')
+        writes = _sum(text, r'rest_client_requests_total\{.*method="(?:POST|PATCH|DELETE)".*\}')
         return writes - _sum(text, r"msa_events_sent_total")
 
     def _cpu(self) -> float:
@@ -386,20 +385,11 @@ def _session(cluster: Cluster, limit: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(cluster.server, connector=aiohttp.TCPConnector(limit=limit, ssl=context))
 
 
-def _namespace(cluster: Cluster, name: str) -> None:
-    cluster.kubectl(
-        "apply",
-        "-f",
-        "-",
-        stdin=yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
-    )
-
-
 def _sum(text: str, pattern: str) -> float:
     return sum(
         float(value)
         for value in re.findall(
-            rf"^{pattern} ([0-9.e+]+)$".replace("(POST|PATCH|DELETE)", "(?:POST|PATCH|DELETE)"),
+            rf"^{pattern} ([0-9.e+]+)$",
             text,
             re.MULTILINE,
         )

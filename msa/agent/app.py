@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random, SystemRandom
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -41,7 +42,7 @@ from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
 from msa.runtime.errors import ApiError
 from msa.runtime.freshness import Freshness
-from msa.runtime.health import LoopLag, observe_garbage_collection, report
+from msa.runtime.health import Check, LoopLag, observe_garbage_collection, report
 from msa.runtime.heartbeat import Heartbeat
 from msa.runtime.http import Response, parse_address, serve
 from msa.runtime.informer import Informer
@@ -310,7 +311,7 @@ class _Agent:
             *(informer.problem for informer in self._informers()),
         )
         livez = partial(report, alive)
-        readyz = partial(report, tuple(_not_synced(informer) for informer in self._informers()))
+        readyz = partial(report, tuple(_readiness(informer) for informer in self._informers()))
         servers = (
             ("--metrics-bind-address", self.settings.metrics_address, {"/metrics": scrape}),
             (
@@ -355,7 +356,5 @@ def _hub_now(hub: Transport) -> datetime:
     return wall_clock() + timedelta(seconds=(hub.clock_skew or 0.0) - SKEW_ERROR_SECONDS)
 
 
-def _not_synced(
-    informer: Informer[ManagedServiceAccount] | Informer[Credential] | Informer[ServiceAccount],
-) -> Callable[[float], str | None]:
-    return lambda _now: None if informer.store.synced else f"{informer.resource}: not listed yet"
+def _readiness(informer: Informer[Any]) -> Check:
+    return lambda _now: informer.not_synced()

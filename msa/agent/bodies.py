@@ -9,6 +9,7 @@ import msgspec
 from msa.agent.ports import SecretContent
 from msa.api import names
 from msa.api.core import Credential
+from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import Token
 from msa.policy.rotation import Request
@@ -16,7 +17,6 @@ from msa.policy.rotation import Request
 Body = dict[str, Any]
 
 _API_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
-_LABELS = {names.LABEL_MANAGED: "true"}
 
 
 def service_account(identity: ManagedServiceAccount) -> Body:
@@ -33,7 +33,10 @@ def service_account_marks(identity: ManagedServiceAccount, resource_version: str
 
 
 def _account_marks(identity: ManagedServiceAccount) -> Body:
-    return {"labels": _LABELS, "annotations": {names.ANNOTATION_OWNER_UID: identity.metadata.uid}}
+    return {
+        "labels": names.MANAGED_LABELS,
+        "annotations": {names.ANNOTATION_OWNER_UID: identity.metadata.uid},
+    }
 
 
 def token_request(request: Request) -> Body:
@@ -60,8 +63,7 @@ def secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:
 
 def secret_patch(identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> Body:
     """A merge patch: our marks and entries over the stored ones, entries that are not ours away, foreign marks untouched."""
-    ours = (names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA)
-    strangers = dict.fromkeys(sorted(stored.keys.difference(ours)))
+    strangers = dict.fromkeys(sorted(stored.keys - names.SECRET_KEYS))
     return {
         "metadata": {"resourceVersion": stored.metadata.resource_version, **_secret_marks(identity, content)},
         "data": {**strangers, **_data(content)},
@@ -75,7 +77,11 @@ def _secret_marks(identity: ManagedServiceAccount, content: SecretContent) -> Bo
         "name": identity.metadata.name,
         "uid": identity.metadata.uid,
     }
-    return {"labels": _LABELS, "annotations": dict(content.annotations), "ownerReferences": [owner]}
+    return {
+        "labels": names.MANAGED_LABELS,
+        "annotations": dict(content.annotations),
+        "ownerReferences": [owner],
+    }
 
 
 def _data(content: SecretContent) -> dict[str, str]:
@@ -101,7 +107,7 @@ def _times(value: Any) -> Any:
     """The value with its times as the API server stores them: RFC 3339, whole seconds, Z."""
     match value:
         case datetime():
-            return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+            return rfc3339(value)
         case dict():
             return {key: _times(item) for key, item in value.items()}
         case list() | tuple():

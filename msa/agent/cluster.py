@@ -45,7 +45,7 @@ class ManagedCluster:
         skew: Callable[[], float | None],
         interruptions: Callable[[], int],
     ) -> None:
-        self._namespace = namespace
+        self.namespace = namespace
         self._fetch_keys = fetch_keys
         self._ca = ca
         self._now = now
@@ -70,7 +70,7 @@ class ManagedCluster:
     def view(self) -> Cluster:
         """For the policy."""
         trusted = self._keys.thumbprints if self._keys is not None and self._complete else None
-        return Cluster(self._namespace, digest(self.ca), trusted)
+        return Cluster(self.namespace, digest(self.ca), trusted)
 
     def now(self) -> datetime:
         """On the managed cluster's clock, which its tokens' times are from."""

@@ -8,16 +8,16 @@ from sys import intern
 from msgspec.structs import replace
 
 from msa.agent.keyset import KeySet
+from msa.agent.ports import SecretContent
 from msa.api import names
 from msa.api.core import Credential, Secret, ServiceAccount
 from msa.api.jwt import Malformed, parse
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.token import TokenFacts
+from msa.policy.ownership import is_labelled
 
 _OUR_ANNOTATIONS = (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH, names.ANNOTATION_REQUESTED)
-_LABELLED = {names.LABEL_MANAGED: "true"}
-"""Shared by all objects that have it: 10,000 copies of one label are megabytes."""
 
 
 class CredentialIngest:
@@ -39,7 +39,7 @@ class CredentialIngest:
         metadata = replace(
             stored,
             namespace=intern(stored.namespace),
-            labels=_LABELLED if stored.label(names.LABEL_MANAGED) == "true" else None,
+            labels=_labels(stored),
             annotations=_only(stored.annotations, _OUR_ANNOTATIONS),
             owner_references=tuple(OwnerReference(uid=owner.uid) for owner in stored.owner_references),
         )
@@ -66,17 +66,39 @@ class CredentialIngest:
         )
 
 
+def written(
+    identity: ManagedServiceAccount, content: SecretContent, facts: TokenFacts, version: str
+) -> Credential:
+    """What the Secret holds after our write, as the cache will show it."""
+    return Credential(
+        metadata=ObjectMeta(
+            name=identity.metadata.name,
+            namespace=identity.metadata.namespace,
+            resource_version=version,
+            labels=names.MANAGED_LABELS,
+            annotations=dict(content.annotations),
+            owner_references=(
+                OwnerReference(kind=names.KIND, name=identity.metadata.name, uid=identity.metadata.uid),
+            ),
+        ),
+        type="Opaque",
+        immutable=False,
+        keys=names.SECRET_KEYS,
+        token=facts,
+        ca_digest=digest(content.ca),
+    )
+
+
 def slim_account(account: ServiceAccount) -> ServiceAccount:
     """What is kept of a ServiceAccount: who it is, and that it is ours. Adoption reads the whole object anew."""
     metadata = account.metadata
-    labels = _LABELLED if metadata.label(names.LABEL_MANAGED) == "true" else None
     return ServiceAccount(
         ObjectMeta(
             name=metadata.name,
             namespace=intern(metadata.namespace),
             uid=metadata.uid,
             resource_version=metadata.resource_version,
-            labels=labels,
+            labels=_labels(metadata),
         )
     )
 
@@ -108,10 +130,11 @@ def digest(content: bytes) -> str:
 def _interned(data: dict[str, str]) -> frozenset[str]:
     """Nearly all Secrets have the same two keys: one set serves them all. A stranger's keys are not remembered."""
     keys = frozenset(data)
-    return _USUAL if keys == _USUAL else keys
+    return names.SECRET_KEYS if keys == names.SECRET_KEYS else keys
 
 
-_USUAL = frozenset((names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA))
+def _labels(metadata: ObjectMeta) -> dict[str, str] | None:
+    return names.MANAGED_LABELS if is_labelled(metadata) else None
 
 
 def _plain(text: str) -> bytes:

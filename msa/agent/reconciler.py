@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from random import Random
 
 import anyio
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from msa.agent.cluster import ManagedCluster
 from msa.agent.failures import Side, Stopped, asking, refuse
-from msa.agent.ingest import CredentialIngest, digest
+from msa.agent.ingest import CredentialIngest, written
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed, SecretContent
 from msa.agent.setbacks import RepairLog, Setbacks
@@ -20,11 +20,17 @@ from msa.api import names
 from msa.api.core import Credential, ServiceAccount
 from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.api.meta import ObjectMeta, OwnerReference
-from msa.api.token import Claims, TokenFacts
+from msa.api.token import TokenFacts
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
-from msa.policy.ownership import owns_account, owns_secret, refused_account, refused_name, refused_secret
+from msa.policy.ownership import (
+    is_labelled,
+    owns_account,
+    owns_secret,
+    refused_account,
+    refused_name,
+    refused_secret,
+)
 from msa.policy.rotation import (
     InvalidSpec,
     Reason,
@@ -114,11 +120,14 @@ class TokenReconciler:
 
     async def _retire(self, key: Key) -> Result:
         """The ManagedServiceAccount is gone: its ServiceAccount goes, and with it every token. The Secret's owner is gone: so does it."""
-        account = self.caches.accounts.get(f"{self.cluster.view().namespace}/{key}")
+        account = self._account(key)
         if account is not None and key != names.AGENT_SERVICE_ACCOUNT:
             await self.managed.delete_account(account)
         self._forget(key)
         return Done()
+
+    def _account(self, key: Key) -> ServiceAccount | None:
+        return self.caches.accounts.get(f"{self.cluster.namespace}/{key}")
 
     def _forget(self, key: Key) -> None:
         self.setbacks.clear(key)
@@ -129,45 +138,49 @@ class TokenReconciler:
     async def _keep(self, key: Key, identity: ManagedServiceAccount) -> float:
         """Seconds until the next look."""
         holding = Holding(
-            account=self.caches.accounts.get(f"{self.cluster.view().namespace}/{key}"),
+            account=self._account(key),
             credential=self.caches.credentials.get(f"{self.namespace}/{key}"),
         )
+        request = _request(identity)
         cause, start = _cause(identity, holding), anyio.current_time()
         if (setback := self.setbacks.standing(key, cause, start)) is not None:
-            await self._report(key, identity, holding, setback.outcome)
+            await self._report(key, identity, holding, request, setback.outcome)
             return setback.until - start
         try:
-            holding = await self._converge(key, identity, holding)
+            holding = await self._converge(key, identity, holding, request)
         except Stopped as stop:
             delay = self._patience(key, cause, holding, stop)
             if self.setbacks.attempts(key, cause) == 0:
                 tell = self.observer.refused if stop.refused else self.observer.failed
                 tell(identity, stop.trouble.reason, stop.trouble.message)
             self.setbacks.record(key, cause, stop.trouble, anyio.current_time() + delay)
-            await self._report(key, identity, holding, stop.trouble)
+            await self._report(key, identity, holding, request, stop.trouble)
             return delay
         self.setbacks.clear(key)
-        await self._report(key, identity, holding, None)
+        await self._report(key, identity, holding, request, None)
         return self._until_refresh(identity, holding)
 
     def _patience(self, key: Key, cause: tuple[str, ...], holding: Holding, stop: Stopped) -> float:
         if stop.patience is not None:
             return stop.patience
-        claims = _claims(holding)
+        claims = holding.claims
         left = claims.expires_at - self.cluster.now() if claims is not None else timedelta()
         return retry_delay(self.setbacks.attempts(key, cause), left, self.rng.random())
 
     def _until_refresh(self, identity: ManagedServiceAccount, holding: Holding) -> float:
-        claims = _claims(holding)
+        claims = holding.claims
         if claims is None:
             return _LONGEST_LOOK
         return max(1.0, (refresh_time(claims, identity.metadata.uid) - self.cluster.now()).total_seconds())
 
-    async def _converge(self, key: Key, identity: ManagedServiceAccount, holding: Holding) -> Holding:
+    async def _converge(
+        self, key: Key, identity: ManagedServiceAccount, holding: Holding, request: Request | InvalidSpec
+    ) -> Holding:
         """Makes everything as it should be, or raises Stopped."""
         if (refusal := refused_name(identity)) is not None:
             raise refuse(refusal)
-        request = self._request(identity)
+        if isinstance(request, InvalidSpec):
+            raise Stopped(Trouble("InvalidSpec", str(request)), patience=_LONGEST_LOOK, refused=True)
         account = holding.account or await self._make_account(key, identity)
         snapshot = Snapshot(identity, account, holding.credential, self.cluster.view(), request)
         match await self._violation(key, snapshot):
@@ -177,12 +190,6 @@ class TokenReconciler:
                 return Holding(account, await self._repair(key, snapshot, found))
             case None:
                 return Holding(account, holding.credential)
-
-    def _request(self, identity: ManagedServiceAccount) -> Request:
-        try:
-            return Request.from_spec(identity.spec)
-        except InvalidSpec as error:
-            raise Stopped(Trouble("InvalidSpec", str(error)), patience=_LONGEST_LOOK, refused=True) from None
 
     async def _make_account(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
         with asking(Side.MANAGED):
@@ -200,7 +207,7 @@ class TokenReconciler:
         account = await self.managed.read_account(identity.metadata.name)
         if not owns_account(identity, account):
             raise refuse(refused_account(account.metadata.namespace, account.metadata.name))
-        if account.metadata.label(names.LABEL_MANAGED) == "true":
+        if is_labelled(account.metadata):
             return account
         marked = await self.managed.mark_account(account, identity)
         self.observer.repaired(
@@ -222,12 +229,8 @@ class TokenReconciler:
                 stored = await self.hub.read_secret(key)
             except NotFound:
                 return Reissue(Reason.SECRET_MISSING, "the Secret is gone")
-        return violation(
-            Snapshot(
-                snapshot.identity, snapshot.account, stored.credential, self.cluster.view(), snapshot.request
-            ),
-            self.cluster.now(),
-        )
+        fresh = evolve(snapshot, credential=stored.credential, cluster=self.cluster.view())
+        return violation(fresh, self.cluster.now())
 
     async def _issue(self, key: Key, snapshot: Snapshot, found: Reissue) -> Credential:
         start = anyio.current_time()
@@ -243,9 +246,8 @@ class TokenReconciler:
         with asking(Side.MANAGED):
             issued = await self.managed.request_token(snapshot.account, snapshot.request)
         facts = await self._facts(issued.token.reveal().encode())
-        content = SecretContent(
-            issued.token, self.cluster.ca, self._annotations(snapshot.request, issued.expires_at, self.now())
-        )
+        annotations = _annotations(snapshot.request, issued.expires_at, rfc3339(self.now()))
+        content = SecretContent(issued.token, self.cluster.ca, annotations)
         credential = await self._write(key, identity, stored, content, facts)
         if facts.claims is not None:
             life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
@@ -276,11 +278,7 @@ class TokenReconciler:
         refreshed = stored.metadata.annotation(names.ANNOTATION_LAST_REFRESH) or rfc3339(
             stored.token.claims.issued_at
         )
-        annotations = {
-            names.ANNOTATION_REQUESTED: snapshot.request.render(),
-            names.ANNOTATION_EXPIRATION: rfc3339(stored.token.claims.expires_at),
-            names.ANNOTATION_LAST_REFRESH: refreshed,
-        }
+        annotations = _annotations(snapshot.request, stored.token.claims.expires_at, refreshed)
         content = SecretContent(None, self.cluster.ca, annotations)
         credential = await self._write(key, snapshot.identity, stored, content, stored.token)
         self.repairs.repaired(key, anyio.current_time())
@@ -336,24 +334,19 @@ class TokenReconciler:
             if stored is not None:
                 version = await self.hub.patch_secret(identity, stored, content)
         self.freshness.wrote(key, self.caches.credentials, version, anyio.current_time())
-        return _written(identity, content, facts, version)
-
-    def _annotations(self, request: Request, expires: datetime, now: datetime) -> dict[str, str]:
-        return {
-            names.ANNOTATION_REQUESTED: request.render(),
-            names.ANNOTATION_EXPIRATION: rfc3339(expires),
-            names.ANNOTATION_LAST_REFRESH: rfc3339(now),
-        }
+        return written(identity, content, facts, version)
 
     async def _report(
-        self, key: Key, identity: ManagedServiceAccount, holding: Holding, trouble: Trouble | None
+        self,
+        key: Key,
+        identity: ManagedServiceAccount,
+        holding: Holding,
+        request: Request | InvalidSpec,
+        trouble: Trouble | None,
     ) -> None:
         """Writes the status if it is not what it should be."""
-        try:
-            request = Request.from_spec(identity.spec)
-        except InvalidSpec:
-            request = None
-        wanted = status.wanted(identity, holding, request, trouble, self.now())
+        asked = request if isinstance(request, Request) else None
+        wanted = status.wanted(identity, holding, asked, trouble, self.now())
         if wanted == identity.status:
             return
         try:
@@ -361,6 +354,14 @@ class TokenReconciler:
         except NotFound:
             return  # deleted meanwhile: the next event says so
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())
+
+
+def _request(identity: ManagedServiceAccount) -> Request | InvalidSpec:
+    """What the spec asks for, or why it asks for nothing that can be had."""
+    try:
+        return Request.from_spec(identity.spec)
+    except InvalidSpec as error:
+        return error
 
 
 def _cause(identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]:
@@ -374,29 +375,9 @@ def _cause(identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]
     )
 
 
-def _claims(holding: Holding) -> Claims | None:
-    credential = holding.credential
-    return credential.token.claims if credential is not None and credential.token is not None else None
-
-
-def _written(
-    identity: ManagedServiceAccount, content: SecretContent, facts: TokenFacts, version: str
-) -> Credential:
-    """What the Secret holds after our write, as the cache will show it."""
-    return Credential(
-        metadata=ObjectMeta(
-            name=identity.metadata.name,
-            namespace=identity.metadata.namespace,
-            resource_version=version,
-            labels={names.LABEL_MANAGED: "true"},
-            annotations=dict(content.annotations),
-            owner_references=(
-                OwnerReference(kind=names.KIND, name=identity.metadata.name, uid=identity.metadata.uid),
-            ),
-        ),
-        type="Opaque",
-        immutable=False,
-        keys=frozenset((names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA)),
-        token=facts,
-        ca_digest=digest(content.ca),
-    )
+def _annotations(request: Request, expires: datetime, refreshed: str) -> dict[str, str]:
+    return {
+        names.ANNOTATION_REQUESTED: request.render(),
+        names.ANNOTATION_EXPIRATION: rfc3339(expires),
+        names.ANNOTATION_LAST_REFRESH: refreshed,
+    }

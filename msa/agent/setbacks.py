@@ -68,7 +68,8 @@ class _Repairs:
 class RepairLog:
     """Paces repairs, so that another writer who alters a Secret again and again is not fought in a hot loop.
 
-    The first three are made at once; later ones wait 5 s x 2^n, at most 5 minutes; ten quiet minutes wipe the slate.
+    The first three are made at once; later ones wait 5 s x 2^n, at most 5 minutes; ten minutes more than that without
+    one wipe the slate.
     """
 
     def __init__(self) -> None:

@@ -64,13 +64,13 @@ class TokenSweep:
                     await anyio.sleep(_PAUSE_SECONDS)
 
     async def _ask(self, credential: Credential) -> None:
-        facts = credential.token
-        if facts is None or facts.claims is None:
+        claims = credential.claims
+        if claims is None:
             return  # found wrong without asking anybody
         name = credential.metadata.name
         try:
             token = await self._reviews.read_token(name)
-            if token is None or await self._reviews.review(token, facts.claims.audiences):
+            if token is None or await self._reviews.review(token, claims.audiences):
                 return
         except ApiError as error:
             _log.warning("token_not_reviewed", name=name, reason=error.reason, problem=error.message)

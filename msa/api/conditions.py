@@ -8,10 +8,6 @@ from msgspec.structs import replace
 from msa.api.meta import Condition
 
 
-def find(conditions: Iterable[Condition], type_: str) -> Condition | None:
-    return next((condition for condition in conditions if condition.type == type_), None)
-
-
 def merge(stored: tuple[Condition, ...], wanted: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
     """The stored conditions with ours put in.
 

@@ -6,7 +6,7 @@ from attrs import frozen
 from msgspec import Struct
 
 from msa.api.meta import ObjectMeta
-from msa.api.token import Token, TokenFacts
+from msa.api.token import Claims, Token, TokenFacts
 
 
 class ServiceAccount(Struct, frozen=True, gc=False, rename="camel"):
@@ -42,6 +42,11 @@ class Credential:
     keys: frozenset[str]
     token: TokenFacts | None
     ca_digest: str
+
+    @property
+    def claims(self) -> Claims | None:
+        """What its token says of itself; None where it has none that can be read."""
+        return self.token.claims if self.token is not None else None
 
 
 @frozen

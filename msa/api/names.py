@@ -19,6 +19,9 @@ DEFAULT_INSTALL_NAMESPACE: Final = "open-cluster-management-agent-addon"
 LABEL_MANAGED: Final = f"{GROUP}/is-managed-serviceaccount"
 """With the value "true" on every ServiceAccount and Secret that the addon made."""
 
+MANAGED_LABELS: Final = {LABEL_MANAGED: "true"}
+"""Shared by all objects in the caches that have it: 10,000 copies of one label are megabytes."""
+
 ANNOTATION_OWNER_UID: Final = f"{GROUP}/managedserviceaccount-uid"
 """On a ServiceAccount: UID of the ManagedServiceAccount that it was made for; proves it ours when the label is lost."""
 
@@ -32,3 +35,4 @@ FIELD_MANAGER: Final = "msa"
 
 SECRET_KEY_TOKEN: Final = "token"  # noqa: S105 - the name of a data entry, not a password
 SECRET_KEY_CA: Final = "ca.crt"  # noqa: S105 - the name of a data entry, not a password
+SECRET_KEYS: Final = frozenset((SECRET_KEY_TOKEN, SECRET_KEY_CA))

@@ -32,11 +32,7 @@ def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     status = Status()
     with suppress(msgspec.DecodeError, msgspec.ValidationError):
         status = _STATUS.decode(body)
-    retry_after = (
-        float(status.details.retry_after_seconds)
-        if status.details and status.details.retry_after_seconds
-        else None
-    )
+    retry_after = status.retry_after
     with suppress(KeyError, ValueError):
         retry_after = float(headers["Retry-After"])
     return classify(code, status.reason, status.message, retry_after=retry_after)

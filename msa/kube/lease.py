@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import anyio
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
@@ -58,11 +58,10 @@ class KubeLease:
             return None
 
     async def create(self, record: LeaseRecord) -> LeaseRecord:
-        return _record(await self._leases.create(self._body(record, UNSET), into=_Lease))
+        return _record(await self._leases.create(self._body(record), into=_Lease))
 
     async def update(self, record: LeaseRecord) -> LeaseRecord:
-        body = self._body(record, record.resource_version)
-        return _record(await self._leases.update(self._name, body, into=_Lease))
+        return _record(await self._leases.update(self._name, self._body(record), into=_Lease))
 
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
         known = record.resource_version if record is not None else ""
@@ -80,10 +79,10 @@ class KubeLease:
                         ):
                             return
 
-    def _body(self, record: LeaseRecord, version: str | UnsetType) -> dict[str, Any]:
+    def _body(self, record: LeaseRecord) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
-        if version is not UNSET:
-            metadata["resourceVersion"] = version
+        if record.resource_version:
+            metadata["resourceVersion"] = record.resource_version
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",

@@ -23,6 +23,7 @@ T = TypeVar("T", bound=KubeObject)
 R = TypeVar("R")
 
 _BATCH = 256
+_JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _log = structlog.get_logger(__name__)
 
@@ -138,33 +139,27 @@ class Resource(Generic[T]):
         return _decode(await self._transport.send("GET", self._path(name)), into)
 
     async def create(self, body: object, *, into: type[R]) -> R:
-        answer = await self._transport.send(
-            "POST", self._selection.path, body=msgspec.json.encode(body), fenced=self._fenced
-        )
-        return _decode(answer, into)
+        return _decode(await self._write("POST", self._selection.path, body), into)
 
     async def update(self, name: str, body: object, *, into: type[R]) -> R:
-        answer = await self._transport.send(
-            "PUT", self._path(name), body=msgspec.json.encode(body), fenced=self._fenced
-        )
-        return _decode(answer, into)
+        return _decode(await self._write("PUT", self._path(name), body), into)
 
     async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
         """Sends a JSON merge patch (RFC 7386)."""
-        path = self._path(name, subresource)
-        answer = await self._transport.send(
-            "PATCH", path, body=msgspec.json.encode(body), content_type=_MERGE_PATCH
-        )
-        return _decode(answer, into)
+        return _decode(await self._write("PATCH", self._path(name, subresource), body, _MERGE_PATCH), into)
 
     async def delete(self, name: str, *, uid: str = "") -> None:
         """Deletes it; with `uid` only if it is still that very object, else Conflict."""
-        options = {"preconditions": {"uid": uid}} if uid else {}
-        await self._transport.send("DELETE", self._path(name), body=msgspec.json.encode(options))
+        await self._write("DELETE", self._path(name), {"preconditions": {"uid": uid}} if uid else {})
 
     async def create_subresource(self, name: str, subresource: str, body: object, *, into: type[R]) -> R:
-        path = self._path(name, subresource)
-        return _decode(await self._transport.send("POST", path, body=msgspec.json.encode(body)), into)
+        return _decode(await self._write("POST", self._path(name, subresource), body), into)
+
+    async def _write(self, method: str, path: str, body: object, content_type: str = _JSON) -> bytes:
+        encoded = msgspec.json.encode(body)
+        return await self._transport.send(
+            method, path, body=encoded, content_type=content_type, fenced=self._fenced
+        )
 
     def _path(self, name: str, subresource: str = "") -> str:
         path = f"{self._selection.path}/{quote(name, safe='')}"

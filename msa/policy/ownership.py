@@ -5,6 +5,7 @@ from attrs import frozen
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import ObjectMeta
 
 
 @frozen
@@ -30,11 +31,15 @@ def refused_name(identity: ManagedServiceAccount) -> Refusal | None:
     )
 
 
+def is_labelled(metadata: ObjectMeta) -> bool:
+    """Whether it has the label of everything that the addon made."""
+    return metadata.label(names.LABEL_MANAGED) == "true"
+
+
 def owns_account(identity: ManagedServiceAccount, account: ServiceAccount) -> bool:
     """Our label, or, where it was lost, our annotation with this identity's UID."""
     metadata = account.metadata
-    labelled = metadata.label(names.LABEL_MANAGED) == "true"
-    return labelled or metadata.annotation(names.ANNOTATION_OWNER_UID) == identity.metadata.uid
+    return is_labelled(metadata) or metadata.annotation(names.ANNOTATION_OWNER_UID) == identity.metadata.uid
 
 
 def refused_account(namespace: str, name: str) -> Refusal:
@@ -49,7 +54,7 @@ def owns_secret(identity: ManagedServiceAccount, credential: Credential) -> bool
     """Our label, or, where it was lost, an ownerReference to this identity."""
     metadata = credential.metadata
     owned = any(owner.uid == identity.metadata.uid for owner in metadata.owner_references)
-    return owned or metadata.label(names.LABEL_MANAGED) == "true"
+    return owned or is_labelled(metadata)
 
 
 def refused_secret(identity: ManagedServiceAccount) -> Refusal:

@@ -18,6 +18,7 @@ from msa.api.core import Credential, ServiceAccount
 from msa.api.durations import parse, parse_rfc3339, rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Spec
 from msa.api.token import Claims, TokenFacts
+from msa.policy.ownership import is_labelled
 
 SHORTEST = timedelta(minutes=10)
 """TokenRequest's own lower bound."""
@@ -228,7 +229,7 @@ def _ca_changed(held: _Held) -> Violation | None:
 
 
 def _foreign_data(held: _Held) -> Violation | None:
-    strangers = sorted(held.credential.keys - {names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA})
+    strangers = sorted(held.credential.keys - names.SECRET_KEYS)
     if not strangers:
         return None
     return Repair(
@@ -239,11 +240,10 @@ def _foreign_data(held: _Held) -> Violation | None:
 def _marks_lost(held: _Held) -> Violation | None:
     metadata, identity = held.credential.metadata, held.snapshot.identity.metadata
     owned = any(owner.uid == identity.uid for owner in metadata.owner_references)
-    labelled = metadata.label(names.LABEL_MANAGED) == "true"
     requested = metadata.annotation(names.ANNOTATION_REQUESTED) != ""
     expires = parse_rfc3339(metadata.annotation(names.ANNOTATION_EXPIRATION)) == held.claims.expires_at
     refreshed = parse_rfc3339(metadata.annotation(names.ANNOTATION_LAST_REFRESH)) is not None
-    if owned and labelled and requested and expires and refreshed:
+    if owned and is_labelled(metadata) and requested and expires and refreshed:
         return None
     return Repair(
         Reason.MARKS_LOST, "a label, an annotation or the ownerReference of the Secret is missing or wrong"

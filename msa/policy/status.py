@@ -3,12 +3,14 @@
 from datetime import datetime
 
 from attrs import frozen
+from msgspec.structs import replace
 
 from msa.api import conditions, names
 from msa.api.core import Credential, ServiceAccount
 from msa.api.durations import parse_rfc3339, render
 from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountRef, Status, TokenSecretRef
 from msa.api.meta import Condition
+from msa.api.token import Claims
 from msa.policy.rotation import Request, refresh_time, shortened
 
 TOKEN_REPORTED = "TokenReported"  # noqa: S105 - the name of a condition
@@ -38,6 +40,11 @@ class Holding:
     account: ServiceAccount | None
     credential: Credential | None
 
+    @property
+    def claims(self) -> Claims | None:
+        """What the token in the Secret says of itself; None where there is none that can be read."""
+        return self.credential.claims if self.credential is not None else None
+
 
 def wanted(
     identity: ManagedServiceAccount,
@@ -57,20 +64,13 @@ def wanted(
     """
     generation = identity.metadata.generation
     found = _conditions(holding, request, trouble, generation)
-    kept = tuple(
-        condition
-        for condition in identity.status.conditions
-        if condition.type not in _OURS or _find(found, condition)
-    )
+    ours = {condition.type for condition in found}
+    kept = tuple(item for item in identity.status.conditions if item.type not in _OURS or item.type in ours)
     merged = conditions.merge(kept, found, now)
     status = Status(
         conditions=merged, observed_generation=generation, service_account_ref=_account_ref(holding.account)
     )
     return _with_token(status, identity, holding.credential)
-
-
-def _find(found: list[Condition], condition: Condition) -> bool:
-    return conditions.find(found, condition.type) is not None
 
 
 def _account_ref(account: ServiceAccount | None) -> ServiceAccountRef | None:
@@ -81,16 +81,13 @@ def _account_ref(account: ServiceAccount | None) -> ServiceAccountRef | None:
 
 
 def _with_token(status: Status, identity: ManagedServiceAccount, credential: Credential | None) -> Status:
-    if credential is None or credential.token is None or credential.token.claims is None:
+    if credential is None or (claims := credential.claims) is None:
         return status
-    claims = credential.token.claims
     refreshed = (
         parse_rfc3339(credential.metadata.annotation(names.ANNOTATION_LAST_REFRESH)) or claims.issued_at
     )
-    return Status(
-        conditions=status.conditions,
-        observed_generation=status.observed_generation,
-        service_account_ref=status.service_account_ref,
+    return replace(
+        status,
         expiration_timestamp=claims.expires_at,
         token_secret_ref=TokenSecretRef(name=credential.metadata.name, last_refresh_timestamp=refreshed),
         audiences=claims.audiences,
@@ -120,22 +117,15 @@ def _conditions(
             if has_secret
             else condition(SECRET_CREATED, holds=False, reason=trouble.reason, message=trouble.message),
         ]
-    if (message := _shortening(holding.credential, request)) is not None:
+    if (message := _shortening(holding.claims, request)) is not None:
         found.append(
             condition(LIFETIME_SHORTENED, holds=True, reason="GrantedLessThanRequested", message=message)
         )
     return found
 
 
-def _shortening(credential: Credential | None, request: Request | None) -> str | None:
-    if (
-        request is None
-        or credential is None
-        or credential.token is None
-        or (claims := credential.token.claims) is None
-    ):
-        return None
-    if not shortened(claims, request):
+def _shortening(claims: Claims | None, request: Request | None) -> str | None:
+    if claims is None or request is None or not shortened(claims, request):
         return None
     granted = render(claims.expires_at - claims.issued_at)
     return (

@@ -52,6 +52,15 @@ class Status(Struct, frozen=True, gc=False):
     message: str = ""
     details: StatusDetails | None = None
 
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to wait, None where it does not."""
+        return (
+            float(self.details.retry_after_seconds)
+            if self.details and self.details.retry_after_seconds
+            else None
+        )
+
 
 class Added(Struct, Generic[T], frozen=True, tag_field="type", tag="ADDED"):
     object: T

@@ -84,6 +84,10 @@ class Informer(Generic[T]):
         """Why the copy may be behind at this moment: the last attempt failed, or it was never complete."""
         if (error := self._reflector.heard.error) is not None:
             return f"{self.resource}: {error.reason}: {error.message}"
+        return self.not_synced()
+
+    def not_synced(self) -> str | None:
+        """That it was never complete; None once it has been."""
         return None if self.store.synced else f"{self.resource}: not listed yet"
 
     @property

@@ -209,10 +209,10 @@ class WorkQueue:
             if self._lanes[lane] and (chosen is None or self._passed_over[chosen] < _TURNS):
                 chosen = lane
         for lane in Lane:
-            waiting = chosen is not None and lane > chosen and self._lanes[lane]
-            self._passed_over[lane] = (
-                self._passed_over[lane] + 1 if waiting else 0 if lane == chosen else self._passed_over[lane]
-            )
+            if lane == chosen:
+                self._passed_over[lane] = 0
+            elif chosen is not None and lane > chosen and self._lanes[lane]:
+                self._passed_over[lane] += 1
         return chosen
 
     def _call(self) -> None:

@@ -213,12 +213,7 @@ class Reflector(Generic[T]):
 
 def refusal(status: Status) -> ApiError:
     """The error that an ERROR event stands for."""
-    retry_after = (
-        float(status.details.retry_after_seconds)
-        if status.details and status.details.retry_after_seconds
-        else None
-    )
-    return classify(status.code, status.reason, status.message, retry_after=retry_after)
+    return classify(status.code, status.reason, status.message, retry_after=status.retry_after)
 
 
 def _until_failure(batch: Sequence[WatchEvent[T]]) -> tuple[Sequence[WatchEvent[T]], Status | None]:
