@@ -1,23 +1,29 @@
 """Who we are to an API server: read from a kubeconfig or from the pod, and read again when the files change.
 
 A rotated hub kubeconfig arrives by a swap of the volume's symlink; a projected token by the same. Reading is cheap, so the
-files' content is compared every few seconds, and nothing depends on how the change was made.
+files' content is compared every few seconds, and nothing depends on how the change was made. Each file is read once for each
+credential: what is compared later are the very bytes in use, so a swap in the middle of the reading is noticed like any other.
 """
 
 import hashlib
 import os
 import ssl
-from contextlib import suppress
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 from typing import Any
 
 import yaml
-from attrs import frozen
+from attrs import field, frozen
 
 from msa.kube.lean_import import config_exception, kubeconfig_loader
+from msa.kube.proxies import proxy_of_environment
 
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_CA, _CERTIFICATE, _KEY = "certificate-authority", "client-certificate", "client-key"
 
 
 class CredentialError(Exception):
@@ -35,6 +41,8 @@ class Credential:
         tls: ready to use; None for plain http.
         files: what it was read from.
         digest: of everything that was read, to see a change.
+        tls_server_name: the name its certificate must have, where that is not the address's; else "".
+        proxy: URL of the HTTP proxy to go through, "" for none.
     """
 
     server: str
@@ -43,6 +51,26 @@ class Credential:
     tls: ssl.SSLContext | None
     files: tuple[Path, ...]
     digest: str
+    tls_server_name: str = ""
+    proxy: str = ""
+
+
+@frozen
+class _Files:
+    """Each file's content, as it was when it was needed."""
+
+    contents: dict[Path, bytes] = field(factory=dict)
+
+    def read(self, path: Path) -> bytes:
+        return self.contents.setdefault(path, path.read_bytes())
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(self.contents)
+
+    @property
+    def digest(self) -> str:
+        return _digest(self.contents.values())
 
 
 async def from_kubeconfig(path: Path) -> Credential:
@@ -51,30 +79,36 @@ async def from_kubeconfig(path: Path) -> Credential:
     Raises:
         CredentialError: it cannot be read or used.
     """
-    config = _read_kubeconfig(path)
-    target = SimpleNamespace(
-        api_key={}, host="", ssl_ca_cert=None, cert_file=None, key_file=None, verify_ssl=True
-    )
+    files = _Files()
+    config = _read_kubeconfig(path, files)
+    target = SimpleNamespace(api_key={}, host="", verify_ssl=True, tls_server_name="", proxy="")
+    target.cert_file = target.key_file = None
     try:
+        tls = _take_files(config, path.parent, files)
         await kubeconfig_loader()(config_dict=config, config_base_path=str(path.parent)).load_and_set(target)
+        if target.cert_file:  # from an exec plugin
+            tls = {**tls, _CERTIFICATE: _bytes_of(target.cert_file), _KEY: _bytes_of(target.key_file)}
     except (config_exception(), OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CredentialError(f"kubeconfig {path}: {_one_line(error)}") from error
     if not target.host:
         raise CredentialError(
             f"kubeconfig {path}: clusters[].cluster.server is empty: name the API server's address"
         )
-    files = [
-        path,
-        *(Path(name) for name in (target.ssl_ca_cert, target.cert_file, target.key_file) if name),
-        *_token_files(config, path),
-    ]
-    return _credential(
-        server=target.host,
+    try:
+        context = _context(tls, verify=target.verify_ssl) if target.host.startswith("https:") else None
+    except (ssl.SSLError, ValueError) as error:
+        raise CredentialError(
+            f"kubeconfig {path}: the certificates cannot be used: {_one_line(error)}"
+        ) from error
+    return Credential(
+        server=target.host.rstrip("/"),
         authorization=target.api_key.get("BearerToken", ""),
-        ca_file=target.ssl_ca_cert,
-        client=(target.cert_file, target.key_file) if target.cert_file else None,
-        verify=target.verify_ssl,
-        files=tuple(files),
+        ca=tls.get(_CA, b""),
+        tls=context,
+        files=files.paths,
+        digest=files.digest,
+        tls_server_name=target.tls_server_name or "",
+        proxy=target.proxy or proxy_of_environment(target.host, os.environ),
     )
 
 
@@ -89,31 +123,35 @@ async def from_pod() -> Credential:
         raise CredentialError(
             "this process runs in no pod (KUBERNETES_SERVICE_HOST is not set): say --spoke-kubeconfig=FILE"
         )
-    files = (_POD / "token", _POD / "ca.crt")
+    files = _Files()
     try:
-        token = files[0].read_bytes()
+        token, ca = files.read(_POD / "token"), files.read(_POD / "ca.crt")
+        context = _context({_CA: ca}, verify=True)
     except OSError as error:
-        raise CredentialError(
-            f"{error.filename}: {error.strerror}: is automountServiceAccountToken off?"
-        ) from error
+        raise CredentialError(f"{_one_line(error)}: is automountServiceAccountToken off?") from error
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    authorization = f"Bearer {token.decode().strip()}"
-    return _credential(
-        server=server, authorization=authorization, ca_file=files[1], client=None, verify=True, files=files
+    return Credential(
+        server=server,
+        authorization=f"Bearer {token.decode().strip()}",
+        ca=ca,
+        tls=context,
+        files=files.paths,
+        digest=files.digest,
+        proxy=proxy_of_environment(server, os.environ),
     )
 
 
 def changed(credential: Credential) -> bool:
     """Whether the files say something else than they did. Unreadable ones, as in the middle of a swap, have not changed."""
     try:
-        return _digest(credential.files) != credential.digest
+        return _digest([file.read_bytes() for file in credential.files]) != credential.digest
     except OSError:
         return False
 
 
-def _read_kubeconfig(path: Path) -> dict[str, Any]:
+def _read_kubeconfig(path: Path, files: _Files) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(files.read(path))
     except OSError as error:
         raise CredentialError(
             f"kubeconfig {path}: {error.strerror}: mount it or say --kubeconfig=FILE"
@@ -125,44 +163,63 @@ def _read_kubeconfig(path: Path) -> dict[str, Any]:
     return config
 
 
-def _token_files(config: dict[str, Any], path: Path) -> list[Path]:
-    users = [entry.get("user") or {} for entry in config.get("users") or []]
-    return [path.parent / user["tokenFile"] for user in users if "tokenFile" in user]
+def _take_files(config: dict[str, Any], base: Path, files: _Files) -> dict[str, bytes]:
+    """Takes CA, certificate and key of the current context out of the kubeconfig, read, and puts a token file's content in.
+
+    Left to itself the loader would write certificates to files, which a read-only file system does not allow, and read
+    others at a time of its own.
+    """
+    context = _named(config, "contexts", config["current-context"]).get("context") or {}
+    cluster = _named(config, "clusters", context.get("cluster")).get("cluster") or {}
+    user = _named(config, "users", context.get("user")).get("user") or {}
+    if token_file := user.pop("tokenFile", ""):
+        user["token"] = files.read(base / token_file).decode().strip()
+    taken = {}
+    for entry, name in ((cluster, _CA), (user, _CERTIFICATE), (user, _KEY)):
+        file, data = entry.pop(name, ""), entry.pop(f"{name}-data", "")
+        if data or file:
+            taken[name] = b64decode(data, validate=True) if data else files.read(base / file)
+    return taken
 
 
-def _credential(
-    *,
-    server: str,
-    authorization: str,
-    ca_file: str | Path | None,
-    client: tuple[str, str] | None,
-    verify: bool,
-    files: tuple[Path, ...],
-) -> Credential:
-    try:
-        ca = Path(ca_file).read_bytes() if ca_file else b""
-        tls = _tls(ca, client, verify=verify) if server.startswith("https:") else None
-        digest = _digest(files)
-    except (ssl.SSLError, OSError, ValueError) as error:
-        raise CredentialError(f"{files[0]}: the certificates cannot be used: {_one_line(error)}") from error
-    return Credential(server.rstrip("/"), authorization, ca, tls, files, digest)
+def _named(config: dict[str, Any], section: str, name: str | None) -> dict[str, Any]:
+    """The entry of that name; an empty one where there is none, which the loader then tells in its own words."""
+    entries = (entry for entry in config.get(section) or () if entry.get("name") == name)
+    return next(entries, {})
 
 
-def _tls(ca: bytes, client: tuple[str, str] | None, *, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca.decode() if ca else None)
-    if client is not None:
-        context.load_cert_chain(*client)
+def _context(tls: Mapping[str, bytes], *, verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=tls[_CA].decode() if tls.get(_CA) else None)
+    if _CERTIFICATE in tls:
+        with _as_file(tls[_CERTIFICATE] + b"\n" + tls.get(_KEY, b"")) as name:
+            context.load_cert_chain(name)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
 
-def _digest(files: tuple[Path, ...]) -> str:
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """The name of a file with this content: `ssl` reads keys from nothing else. In memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("client"), "wb", buffering=0) as file:
+            file.write(content)
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with NamedTemporaryFile(buffering=0) as file:
+            file.write(content)
+            yield file.name
+
+
+def _bytes_of(file: str | None) -> bytes:
+    return Path(file).read_bytes() if file else b""
+
+
+def _digest(contents: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-        digest.update(b"\0")
+    for content in contents:
+        digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 

@@ -81,7 +81,11 @@ class _Sessions:
             limit=limit, ssl=tls, keepalive_timeout=_IDLE_SECONDS, socket_factory=_socket
         )
         return aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=headers, auto_decompress=True
+            connector=connector,
+            timeout=timeout,
+            headers=headers,
+            auto_decompress=True,
+            proxy=self.credential.proxy or None,
         )
 
     async def close(self) -> None:
@@ -214,11 +218,16 @@ class Transport:
     async def _send_once(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> bytes:
-        session, url = self._open_sessions.requests, self._url(path)
+        sessions, url = self._open_sessions, self._url(path)
         sent, start = time.time(), time.monotonic()
         try:
-            async with session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+            async with sessions.requests.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                server_hostname=sessions.credential.tls_server_name or None,
             ) as response:
                 content = await response.read()
         except TRANSPORT_ERRORS as error:
@@ -239,7 +248,12 @@ class Transport:
         """
         sent, start = time.time(), time.monotonic()
         try:
-            response = await self._open_sessions.streams.get(self._url(path), allow_redirects=False)
+            sessions = self._open_sessions
+            response = await sessions.streams.get(
+                self._url(path),
+                allow_redirects=False,
+                server_hostname=sessions.credential.tls_server_name or None,
+            )
         except TRANSPORT_ERRORS as error:
             self._count("<error>", "WATCH", start)
             raise from_exception(error) from None

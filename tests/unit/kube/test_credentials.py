@@ -1,4 +1,7 @@
+import json
 import stat
+import tempfile
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +127,58 @@ async def test_outside_of_a_pod_the_remedy_is_a_flag(monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(CredentialError, match="--spoke-kubeconfig"):
         await from_pod()
+
+
+async def test_a_swap_in_the_middle_of_the_reading_is_a_change(pki: Path) -> None:
+    """The exec plugin runs between two reads; what it changes must not count as what was read before."""
+    plugin = pki / "plugin"
+    plugin.write_text(
+        f"#!/bin/sh\nsed -i s/127.0.0.1:1/127.0.0.1:2/ {pki}/kubeconfig\n"
+        'echo \'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"x"}}\'\n'
+    )
+    plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": str(plugin),
+        "interactiveMode": "Never",
+    }
+    found = await from_kubeconfig(_write(pki, {"exec": command}))
+    assert found.server == "https://127.0.0.1:1"
+    assert changed(found)
+
+
+async def test_certificates_within_the_kubeconfig_need_no_file_anywhere(
+    pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pod may have a read-only file system."""
+    user = {
+        "client-certificate-data": b64encode((pki / "client.crt").read_bytes()).decode(),
+        "client-key-data": b64encode((pki / "client.key").read_bytes()).decode(),
+    }
+    file = _write(pki, user)
+    monkeypatch.setattr(tempfile, "tempdir", str(pki / "nowhere"))
+    assert [path.name for path in (await from_kubeconfig(file)).files] == ["kubeconfig", "ca.crt"]
+
+
+async def test_a_proxy_and_a_name_for_the_certificate_are_taken_from_the_kubeconfig(pki: Path) -> None:
+    cluster = {"proxy-url": "http://proxy.example:3128", "tls-server-name": "hub.example"}
+    found = await from_kubeconfig(_write(pki, {"token": "x"}, **cluster))
+    assert (found.proxy, found.tls_server_name) == ("http://proxy.example:3128", "hub.example")
+
+
+async def test_a_client_certificate_of_an_exec_plugin_is_used(pki: Path) -> None:
+    status = {
+        "clientCertificateData": (pki / "client.crt").read_text(),
+        "clientKeyData": (pki / "client.key").read_text(),
+    }
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
+    (pki / "answer").write_text(json.dumps(answer))
+    command = {
+        "apiVersion": "client.authentication.k8s.io/v1",
+        "command": "cat",
+        "args": [str(pki / "answer")],
+        "interactiveMode": "Never",
+    }
+    found = await from_kubeconfig(_write(pki, {"exec": command}))
+    assert found.authorization == ""
+    assert found.tls is not None

@@ -1,18 +1,21 @@
 """Requests and streams against a local server that misbehaves as told."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from hack.pki import Authority
 from msa.api.core import ServiceAccount
 from msa.kube import transport as transport_module
 from msa.kube.credentials import Credential
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
 from msa.runtime import errors
-from msa.runtime.events import Added, Failed
+from msa.runtime.events import Added, Deleted, Failed, Unreadable
 from msa.runtime.metrics import Metrics
 
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[None]]
@@ -122,6 +125,52 @@ async def test_nobody_listening_is_refused() -> None:
     await transport.close()
 
 
+async def test_a_proxy_is_asked_in_the_servers_stead(server: Server) -> None:
+    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
+    proxy = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+    async def load() -> Credential:
+        return Credential("http://hub.invalid", "", b"", None, (), "", proxy=proxy)
+
+    transport = Transport(load, Metrics(CollectorRegistry()))
+    await transport.open()
+    server.answers = [_response("200 OK"), _stream(_LINE)]
+    await transport.send("GET", "/x")
+    async with transport.stream("/y"):
+        pass
+    await transport.close()
+    listening.close()
+    assert [line.split()[1] for line in server.seen] == [b"http://hub.invalid/x", b"http://hub.invalid/y"]
+
+
+async def test_the_certificate_may_be_for_another_name_if_the_kubeconfig_says_which(
+    server: Server, tmp_path: Path
+) -> None:
+    Authority.create(tmp_path, "test").issue_server("server", ("hub.example",))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0, ssl=context)
+    address = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    trust = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    server.answers = [_response("200 OK")]
+
+    async def get(name: str) -> bytes:
+        async def load() -> Credential:
+            return Credential(address, "", b"", trust, (), "", tls_server_name=name)
+
+        transport = Transport(load, Metrics(CollectorRegistry()))
+        await transport.open()
+        try:
+            return await transport.send("GET", "/x")
+        finally:
+            await transport.close()
+
+    assert await get("hub.example") == b"{}"
+    with pytest.raises(errors.Refused, match="not trusted"):
+        await get("")
+    listening.close()
+
+
 async def test_a_throttled_request_is_sent_again_after_the_time_asked_for(
     server: Server, transport: Transport
 ) -> None:
@@ -192,15 +241,46 @@ async def test_a_refusal_within_a_watch_comes_as_an_event(server: Server, transp
     assert events[0].object.code == 410
 
 
-async def test_an_object_of_the_wrong_shape_is_left_out_and_the_rest_of_the_watch_goes_on(
+_SPOILT = b'{"metadata":{"name":"b","namespace":"ns","resourceVersion":"8","labels":7}}'
+
+
+async def test_an_object_of_the_wrong_shape_is_told_by_name_and_the_rest_of_the_watch_goes_on(
     server: Server, transport: Transport
 ) -> None:
-    bad = b'{"type":"ADDED","object":{"metadata":{"name":7}}}\n'
-    server.answers = [_stream(_LINE + bad + _LINE)]
+    server.answers = [_stream(_LINE + b'{"type":"MODIFIED","object":' + _SPOILT + b"}\n" + _LINE)]
     async with _accounts(transport).watch(
         resource_version="5", initial_events=False, timeout_seconds=5
     ) as stream:
-        assert len(await stream.receive()) == 2
+        events = await stream.receive()
+    assert [type(event) for event in events] == [Added, Unreadable, Added]
+    assert isinstance(events[1], Unreadable)
+    assert events[1].object.metadata.name == "b"
+    assert "labels" in events[1].problem
+
+
+async def test_a_deletion_is_a_deletion_whatever_the_shape_of_what_was_deleted(
+    server: Server, transport: Transport
+) -> None:
+    server.answers = [_stream(b'{"type":"DELETED","object":' + _SPOILT + b"}\n")]
+    async with _accounts(transport).watch(
+        resource_version="5", initial_events=False, timeout_seconds=5
+    ) as stream:
+        events = await stream.receive()
+    assert isinstance(events[0], Deleted)
+    assert events[0].object.metadata.resource_version == "8"
+
+
+async def test_an_object_of_the_wrong_shape_does_not_hide_the_others_of_its_list(
+    server: Server, transport: Transport
+) -> None:
+    good = b'{"metadata":{"name":"a","namespace":"ns","resourceVersion":"7"}}'
+    server.answers = [
+        _response("200 OK", b'{"metadata":{"resourceVersion":"9"},"items":[' + _SPOILT + b"," + good + b"]}")
+    ]
+    page = await _accounts(transport).list()
+    assert [item.metadata.name for item in page.items] == ["a"]
+    assert [item.object.metadata.name for item in page.unreadable] == ["b"]
+    assert page.resource_version == "9"
 
 
 async def test_a_line_that_is_no_event_at_all_is_an_error(server: Server, transport: Transport) -> None:
