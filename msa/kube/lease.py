@@ -9,15 +9,8 @@ from msgspec import Struct
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
 from msa.runtime.errors import NotFound
-from msa.runtime.events import Bookmark, Failed
+from msa.runtime.events import Bookmark, Failed, PartialMetadata
 from msa.runtime.ports import LeaseRecord
-
-
-class _Meta(Struct, frozen=True, rename="camel"):
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
 
 
 class _Spec(Struct, frozen=True, rename="camel"):
@@ -29,7 +22,7 @@ class _Spec(Struct, frozen=True, rename="camel"):
 
 
 class _Lease(Struct, frozen=True):
-    metadata: _Meta
+    metadata: PartialMetadata
     spec: _Spec = _Spec()
 
 

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
-import structlog
 from attrs import frozen
 from msgspec import Raw, Struct
 
@@ -16,7 +15,17 @@ from msa.kube.errors import TRANSPORT_ERRORS, from_exception, unreadable
 from msa.kube.lines import LineSplitter
 from msa.kube.transport import Transport
 from msa.runtime.errors import Decode, Network
-from msa.runtime.events import Added, Bookmark, Deleted, Failed, KubeObject, Modified, WatchEvent
+from msa.runtime.events import (
+    Added,
+    Bookmark,
+    Deleted,
+    Failed,
+    KubeObject,
+    Modified,
+    PartialObject,
+    Unreadable,
+    WatchEvent,
+)
 from msa.runtime.ports import Page
 
 T = TypeVar("T", bound=KubeObject)
@@ -25,7 +34,6 @@ R = TypeVar("R")
 _BATCH = 256
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
-_log = structlog.get_logger(__name__)
 
 
 class _ListMeta(
@@ -40,11 +48,18 @@ class _List(Struct, Generic[T], frozen=True):
     items: list[T] = []
 
 
+class _RawList(Struct, frozen=True):
+    """A list of which one item at least could not be read as what it should be."""
+
+    metadata: _ListMeta
+    items: list[Raw] = []
+
+
 class _Envelope(Struct, frozen=True):
     """A watch line whose object could not be read as what it should be."""
 
-    type: str
-    object: Raw
+    type: Literal["ADDED", "MODIFIED", "DELETED"]
+    object: PartialObject
 
 
 @frozen
@@ -98,6 +113,7 @@ class Resource(Generic[T]):
         self._transport = transport
         self._fenced = fenced
         self._selection = selection
+        self._item = msgspec.json.Decoder(into)
         self._page = msgspec.json.Decoder(_List[into])  # type: ignore[valid-type]  # a type made at run time
         self._event = msgspec.json.Decoder(
             Added[into] | Modified[into] | Deleted[into] | Bookmark | Failed  # type: ignore[valid-type]  # as above
@@ -116,9 +132,21 @@ class Resource(Generic[T]):
         body = await self._transport.send("GET", query)
         try:
             page: _List[T] = self._page.decode(body)
-        except msgspec.MsgspecError as error:
-            raise unreadable(error) from None
+        except msgspec.MsgspecError:
+            return self._salvaged(body)
         return Page(page.items, page.metadata.resource_version, page.metadata.continue_token)
+
+    def _salvaged(self, body: bytes) -> Page[T]:
+        """A page with what can be read of it; one object that is out of shape does not hide the others."""
+        page = _decode(body, _RawList)
+        items: list[T] = []
+        spoilt: list[Unreadable] = []
+        for raw in page.items:
+            try:
+                items.append(self._item.decode(raw))
+            except msgspec.MsgspecError as error:
+                spoilt.append(Unreadable(_decode(raw, PartialObject), str(error)))
+        return Page(items, page.metadata.resource_version, page.metadata.continue_token, spoilt)
 
     @asynccontextmanager
     async def watch(
@@ -133,7 +161,7 @@ class Resource(Generic[T]):
             resourceVersionMatch="NotOlderThan" if initial_events else "",
         )
         async with self._transport.stream(query) as reader:
-            yield Stream(reader, self._event, self.resource)
+            yield Stream(reader, self._event)
 
     async def get(self, name: str, *, into: type[R]) -> R:
         return _decode(await self._transport.send("GET", self._path(name)), into)
@@ -169,12 +197,9 @@ class Resource(Generic[T]):
 class Stream(Generic[T]):
     """An open watch: `runtime.ports.WatchStream[T]`."""
 
-    def __init__(
-        self, reader: aiohttp.StreamReader, decoder: "msgspec.json.Decoder[Any]", resource: str
-    ) -> None:
+    def __init__(self, reader: aiohttp.StreamReader, decoder: "msgspec.json.Decoder[Any]") -> None:
         self._reader = reader
         self._decoder = decoder
-        self._resource = resource
         self._lines = LineSplitter()
         self._pending: list[WatchEvent[T]] = []
 
@@ -208,24 +233,24 @@ class Stream(Generic[T]):
         try:
             return self._decoder.decode_lines(lines)
         except msgspec.MsgspecError:
-            return [event for line in lines.splitlines() if line for event in self._decode_one(line)]
+            return [self._decode_one(line) for line in lines.splitlines() if line]
 
-    def _decode_one(self, line: bytes) -> "list[WatchEvent[T]]":
-        """The event of one line; none where its object is not what it should be, which is told and counted."""
+    def _decode_one(self, line: bytes) -> WatchEvent[T]:
+        """The event of one line; where its object is not what it should be, at least which one it is."""
         try:
-            return [self._decoder.decode(line)]
+            event: WatchEvent[T] = self._decoder.decode(line)
         except msgspec.MsgspecError as error:
             try:
                 envelope = msgspec.json.decode(line, type=_Envelope)
             except msgspec.MsgspecError:
                 raise Decode(f"a line of the watch is no event: {error}") from None
-            _log.error(
-                "object_unreadable", resource=self._resource, event_type=envelope.type, problem=str(error)
-            )
-            return []
+            if envelope.type == "DELETED":
+                return Deleted(envelope.object)  # type: ignore[arg-type]  # its identity is all that a deletion needs
+            return Unreadable(envelope.object, str(error))
+        return event
 
 
-def _decode(body: bytes, into: type[R]) -> R:
+def _decode(body: bytes | Raw, into: type[R]) -> R:
     try:
         return msgspec.json.decode(body, type=into)
     except msgspec.MsgspecError as error:

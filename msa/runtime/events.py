@@ -31,6 +31,21 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends the initial events of a streaming list (KEP-3157)."""
 
 
+class PartialMetadata(Struct, frozen=True, gc=False, rename="camel"):
+    """The parts of metadata that tell which object it is, at which version."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class PartialObject(Struct, frozen=True, gc=False):
+    """Any object, as far as its identity."""
+
+    metadata: PartialMetadata
+
+
 class BookmarkMetadata(Struct, frozen=True, gc=False, rename="camel"):
     resource_version: str = ""
     annotations: dict[str, str] = {}
@@ -86,4 +101,15 @@ class Failed(Struct, frozen=True, tag_field="type", tag="ERROR"):
     object: Status
 
 
-WatchEvent: TypeAlias = Added[T] | Modified[T] | Deleted[T] | Bookmark | Failed
+class Unreadable(Struct, frozen=True):
+    """An object came or changed, and is not what its type should be: only which one it is can be told.
+
+    Attributes:
+        problem: the field that is wrong, never its value.
+    """
+
+    object: PartialObject
+    problem: str
+
+
+WatchEvent: TypeAlias = Added[T] | Modified[T] | Deleted[T] | Bookmark | Failed | Unreadable

@@ -11,10 +11,11 @@ import anyio
 import anyio.lowlevel
 import structlog
 
-from msa.runtime.events import Added, Deleted, Failed, KubeObject, Modified, WatchEvent
+from msa.runtime.events import Added, Deleted, Failed, KubeObject, Modified, Unreadable, WatchEvent
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import ListWatch
 from msa.runtime.reflector import Reflector
+from msa.runtime.result import Key
 from msa.runtime.store import Change, Index, Store, StoreWriter, key_of
 
 T = TypeVar("T", bound=KubeObject)
@@ -118,13 +119,18 @@ class Informer(Generic[T]):
             await pause.maybe()
 
     def _fold(self, event: WatchEvent[Any]) -> Change[T] | None:
-        if isinstance(event, Modified | Added):
-            item = self._read(event.object)
-            change = self._writer.put(item) if item is not None else self._writer.drop(key_of(event.object))
-        elif isinstance(event, Deleted):
-            change = self._writer.remove(event.object)
-        else:
-            change = None
+        change: Change[T] | None = None
+        match event:
+            case Modified() | Added():
+                item = self._read(event.object)
+                change = (
+                    self._writer.put(item) if item is not None else self._writer.drop(key_of(event.object))
+                )
+            case Deleted():
+                change = self._writer.remove(event.object)
+            case Unreadable(object=named, problem=problem):
+                self._tell_malformed(key_of(named), problem)
+                change = self._writer.drop(key_of(named))
         if not isinstance(event, Failed):
             self._writer.progress(event.object.metadata.resource_version)
         return change
@@ -136,9 +142,12 @@ class Informer(Generic[T]):
         try:
             return self._transform(item)
         except ValueError as error:
-            self._malformed.inc()
-            _log.error("object_unreadable", resource=self.resource, key=key_of(item), problem=str(error))
+            self._tell_malformed(key_of(item), str(error))
             return None
+
+    def _tell_malformed(self, key: Key, problem: str) -> None:
+        self._malformed.inc()
+        _log.error("object_unreadable", resource=self.resource, key=key, problem=problem)
 
     def _tell(self, change: Change[T]) -> None:
         for handler in self._handlers:

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from msa.runtime.events import KubeObject, WatchEvent
+from msa.runtime.events import KubeObject, Unreadable, WatchEvent
 from msa.runtime.result import Key, Result
 
 T = TypeVar("T", bound=KubeObject)
@@ -27,11 +27,13 @@ class Page(Generic[T]):
         items: in the server's order.
         resource_version: the version of the whole list; the only one of a list that a watch may start from.
         continue_token: empty on the last page.
+        unreadable: the items that are not what their type should be.
     """
 
     items: Sequence[T]
     resource_version: str
     continue_token: str = ""
+    unreadable: Sequence[Unreadable] = ()
 
 
 class WatchStream(Protocol[T]):

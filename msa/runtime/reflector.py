@@ -10,7 +10,17 @@ from attrs import define, frozen
 
 from msa.runtime.backoff import StreamBackoff
 from msa.runtime.errors import ApiError, classify
-from msa.runtime.events import Added, Bookmark, Deleted, Failed, KubeObject, Modified, Status, WatchEvent
+from msa.runtime.events import (
+    Added,
+    Bookmark,
+    Deleted,
+    Failed,
+    KubeObject,
+    Modified,
+    Status,
+    Unreadable,
+    WatchEvent,
+)
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import ListWatch, WatchStream
 from msa.runtime.result import Key
@@ -54,7 +64,7 @@ class Sink(Protocol[T]):
 
 @frozen
 class _Initial(Generic[T]):
-    """What a streaming list brought, and the events that came behind its end in the same batch."""
+    """What a streaming list brought, and what is to be applied after it: what came behind its end in the same batch."""
 
     objects: Sequence[T]
     version: str
@@ -129,14 +139,15 @@ class Reflector(Generic[T]):
                 pass
 
     async def _list(self, version: str, limit: int) -> Outcome:
-        objects: list[T] = []
         page = await self._source.list(resource_version=version, limit=limit)
-        objects.extend(page.items)
+        objects, unreadable = [*page.items], [*page.unreadable]
         while page.continue_token:
             page = await self._source.list(limit=limit, continue_token=page.continue_token)
             objects.extend(page.items)
+            unreadable.extend(page.unreadable)
         self._metrics.lists.labels(self._source.resource, "pages").inc()
         await self._sink.replace(objects, page.resource_version)
+        await self._sink.apply(unreadable)
         return Listed(page.resource_version)
 
     async def _stream(self, version: str) -> Outcome:
@@ -158,17 +169,24 @@ class Reflector(Generic[T]):
     async def _initial_events(self, stream: WatchStream[T]) -> "_Initial[T] | None":
         """All initial events, None when they did not end in time."""
         objects: dict[Key, T] = {}
+        unreadable: dict[Key, Unreadable] = {}
         with anyio.move_on_after(_SYNC_SECONDS):
             while events := await self._receive(stream, _QUIET_SECONDS):
                 for position, event in enumerate(events):
                     match event:
                         case Added(object=item) | Modified(object=item):
                             objects[key_of(item)] = item
+                            unreadable.pop(key_of(item), None)
                         case Deleted(object=item):
                             objects.pop(key_of(item), None)
+                            unreadable.pop(key_of(item), None)
+                        case Unreadable(object=named):
+                            objects.pop(key_of(named), None)
+                            unreadable[key_of(named)] = event
                         case Bookmark() if event.ends_initial_events:
                             version = event.object.metadata.resource_version
-                            return _Initial(list(objects.values()), version, events[position + 1 :])
+                            rest = (*unreadable.values(), *events[position + 1 :])
+                            return _Initial(list(objects.values()), version, rest)
                         case Failed(object=status):
                             raise refusal(status)
         return None

@@ -4,6 +4,7 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
+from msa.runtime.events import PartialMetadata, PartialObject, Unreadable
 from msa.runtime.informer import SILENCE_SECONDS, Informer
 from msa.runtime.metrics import Metrics
 from msa.runtime.store import Change
@@ -16,8 +17,13 @@ def server() -> ScriptedServer:
 
 
 @pytest.fixture
-def informer(server: ScriptedServer) -> Informer[Thing]:
-    return Informer(server, Random(3), Metrics(CollectorRegistry()))
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def informer(server: ScriptedServer, registry: CollectorRegistry) -> Informer[Thing]:
+    return Informer(server, Random(3), Metrics(registry))
 
 
 async def test_objects_that_were_there_are_told_as_initial_and_later_ones_are_not(
@@ -148,3 +154,22 @@ async def test_an_object_that_cannot_be_read_is_left_out_and_counted(server: Scr
         assert len(informer.store) == 1
         tasks.cancel_scope.cancel()
     assert metrics.registry.get_sample_value("msa_malformed_objects_total", {"resource": "things.test"}) == 2
+
+
+async def test_an_object_out_of_shape_leaves_the_store_and_is_counted(
+    server: ScriptedServer, informer: Informer[Thing], registry: CollectorRegistry
+) -> None:
+    """Its last good state is history: whoever acted on it would act on what is no longer so."""
+    told: list[Change[Thing]] = []
+    server.put("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        informer.subscribe(told.append)
+        named = PartialObject(PartialMetadata(name="a", namespace="ns", resource_version="9"))
+        await informer.apply([Unreadable(named, "labels")])
+        tasks.cancel_scope.cancel()
+    assert [(change.key, change.new) for change in told] == [("ns/a", None)]
+    assert informer.store.version == 9
+    counted = registry.get_sample_value("msa_malformed_objects_total", {"resource": informer.resource})
+    assert counted == 1
