@@ -8,7 +8,7 @@ import msgspec
 
 from msa.agent.ports import SecretContent
 from msa.api import names
-from msa.api.core import Credential
+from msa.api.core import Credential, Marks
 from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import Token
@@ -79,9 +79,15 @@ def _secret_marks(identity: ManagedServiceAccount, content: SecretContent) -> Bo
     }
     return {
         "labels": names.MANAGED_LABELS,
-        "annotations": dict(content.annotations),
+        "annotations": _annotations(content.marks),
         "ownerReferences": [owner],
     }
+
+
+def _annotations(marks: Marks) -> dict[str, str]:
+    times = {names.ANNOTATION_EXPIRATION: marks.expires_at, names.ANNOTATION_LAST_REFRESH: marks.refreshed_at}
+    said = {name: rfc3339(moment) for name, moment in times.items() if moment is not None}
+    return {names.ANNOTATION_REQUESTED: marks.requested, **said}
 
 
 def _data(content: SecretContent) -> dict[str, str]:

@@ -1,23 +1,35 @@
-"""Turns objects from the wire into what is kept of them. Of a Secret that is facts about its content: the token is let go at once."""
+"""Turns objects from the wire into what is kept of them. Of a Secret that is facts about its content: the token is let go at once.
+
+An agent may hold 10,000 identities, and one text (a name, a UID, an issuer) stands in several of an identity's objects or in all
+identities: equal texts and times are kept once.
+"""
 
 import hashlib
 from base64 import b64decode
 from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
 from sys import intern
 
+from attrs import evolve
 from msgspec.structs import replace
 
 from msa.agent.keyset import KeySet
 from msa.agent.ports import SecretContent
 from msa.api import names
-from msa.api.core import Credential, Secret, ServiceAccount
+from msa.api.core import Credential, Marks, Secret, ServiceAccount
+from msa.api.durations import parse_rfc3339
 from msa.api.jwt import Malformed, parse
-from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.api.meta import Condition, ObjectMeta, OwnerReference
-from msa.api.token import TokenFacts
+from msa.api.managedserviceaccount import (
+    ManagedServiceAccount,
+    Rotation,
+    ServiceAccountRef,
+    Status,
+    TokenSecretRef,
+)
+from msa.api.meta import Condition, ObjectMeta
+from msa.api.token import Claims, TokenFacts
 from msa.policy.ownership import is_labelled
-
-_OUR_ANNOTATIONS = (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH, names.ANNOTATION_REQUESTED)
 
 
 class CredentialIngest:
@@ -35,20 +47,15 @@ class CredentialIngest:
         data = secret.data or {}
         token = data.get(names.SECRET_KEY_TOKEN)
         ca = data.get(names.SECRET_KEY_CA)
-        stored = secret.metadata
-        metadata = replace(
-            stored,
-            namespace=intern(stored.namespace),
-            labels=_labels(stored),
-            annotations=_only(stored.annotations, _OUR_ANNOTATIONS),
-            owner_references=tuple(OwnerReference(uid=owner.uid) for owner in stored.owner_references),
-        )
+        facts = None if token is None else self.facts(_plain(token))
         return Credential(
-            metadata=metadata,
+            metadata=_identity_of(secret.metadata),
+            owners=tuple(intern(owner.uid) for owner in secret.metadata.owner_references),
+            marks=_marks(secret.metadata, facts),
             type=intern(secret.type),
             immutable=secret.immutable,
-            keys=_interned(data),
-            token=None if token is None else self.facts(_plain(token)),
+            keys=_shared_keys(frozenset(data)),
+            token=facts,
             ca_digest="" if ca is None else intern(digest(_plain(ca))),
         )
 
@@ -61,7 +68,7 @@ class CredentialIngest:
         keys = self._keys()
         return TokenFacts(
             key_id=intern(jwt.key_id),
-            claims=jwt.claims,
+            claims=_slim_claims(jwt.claims),
             signed_by=intern(keys.signer(jwt)) if keys is not None else "",
         )
 
@@ -76,11 +83,9 @@ def written(
             namespace=identity.metadata.namespace,
             resource_version=version,
             labels=names.MANAGED_LABELS,
-            annotations=dict(content.annotations),
-            owner_references=(
-                OwnerReference(kind=names.KIND, name=identity.metadata.name, uid=identity.metadata.uid),
-            ),
         ),
+        owners=(identity.metadata.uid,),
+        marks=content.marks,
         type="Opaque",
         immutable=False,
         keys=names.SECRET_KEYS,
@@ -91,35 +96,25 @@ def written(
 
 def slim_account(account: ServiceAccount) -> ServiceAccount:
     """What is kept of a ServiceAccount: who it is, and that it is ours. Adoption reads the whole object anew."""
-    metadata = account.metadata
-    return ServiceAccount(
-        ObjectMeta(
-            name=metadata.name,
-            namespace=intern(metadata.namespace),
-            uid=metadata.uid,
-            resource_version=metadata.resource_version,
-            labels=_labels(metadata),
-        )
-    )
+    return ServiceAccount(_identity_of(account.metadata))
 
 
 def slim_identity(identity: ManagedServiceAccount) -> ManagedServiceAccount:
-    """The same, with the texts that all identities share held once, and users' labels and annotations let go."""
+    """The same without users' labels and annotations."""
+    stored, spec = identity.metadata, identity.spec
     metadata = replace(
-        identity.metadata, namespace=intern(identity.metadata.namespace), labels=None, annotations=None
+        stored,
+        name=intern(stored.name),
+        namespace=intern(stored.namespace),
+        uid=intern(stored.uid),
+        labels=None,
+        annotations=None,
+        owner_references=(),
     )
-    conditions = tuple(_slim_condition(condition) for condition in identity.status.conditions)
-    status = replace(identity.status, conditions=conditions, audiences=_shared(identity.status.audiences))
-    return replace(identity, metadata=metadata, status=status)
-
-
-def _slim_condition(condition: Condition) -> Condition:
-    texts = {name: intern(getattr(condition, name)) for name in ("type", "status", "reason")}
-    return replace(condition, **texts)
-
-
-def _shared(texts: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(map(intern, texts))
+    asked = replace(
+        spec, rotation=_shared_rotation(spec.rotation.validity), audiences=_shared_texts(spec.audiences)
+    )
+    return ManagedServiceAccount(metadata, asked, _slim_status(identity.status))
 
 
 def digest(content: bytes) -> str:
@@ -127,14 +122,80 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _interned(data: dict[str, str]) -> frozenset[str]:
-    """Nearly all Secrets have the same two keys: one set serves them all. A stranger's keys are not remembered."""
-    keys = frozenset(data)
-    return names.SECRET_KEYS if keys == names.SECRET_KEYS else keys
+def _identity_of(metadata: ObjectMeta) -> ObjectMeta:
+    """Which object it is, at which version, and whether it has our label."""
+    return ObjectMeta(
+        name=intern(metadata.name),
+        namespace=intern(metadata.namespace),
+        uid=intern(metadata.uid),
+        resource_version=metadata.resource_version,
+        labels=names.MANAGED_LABELS if is_labelled(metadata) else None,
+    )
 
 
-def _labels(metadata: ObjectMeta) -> dict[str, str] | None:
-    return names.MANAGED_LABELS if is_labelled(metadata) else None
+def _marks(metadata: ObjectMeta, facts: TokenFacts | None) -> Marks:
+    claims = facts.claims if facts is not None else None
+    expires = parse_rfc3339(metadata.annotation(names.ANNOTATION_EXPIRATION))
+    return Marks(
+        intern(metadata.annotation(names.ANNOTATION_REQUESTED)),
+        claims.expires_at if claims is not None and claims.expires_at == expires else expires,
+        parse_rfc3339(metadata.annotation(names.ANNOTATION_LAST_REFRESH)),
+    )
+
+
+def _slim_claims(claims: Claims) -> Claims:
+    return evolve(
+        claims,
+        issuer=intern(claims.issuer),
+        account_uid=intern(claims.account_uid),
+        audiences=_shared_texts(claims.audiences),
+    )
+
+
+def _slim_status(status: Status) -> Status:
+    times: dict[datetime | None, datetime | None] = {}
+    secret, account = status.token_secret_ref, status.service_account_ref
+    return Status(
+        conditions=tuple(_slim_condition(condition, times) for condition in status.conditions),
+        observed_generation=status.observed_generation,
+        expiration_timestamp=status.expiration_timestamp,
+        token_secret_ref=secret
+        and TokenSecretRef(
+            intern(secret.name),
+            times.setdefault(secret.last_refresh_timestamp, secret.last_refresh_timestamp),
+        ),
+        service_account_ref=account
+        and ServiceAccountRef(intern(account.namespace), intern(account.name), intern(account.uid)),
+        audiences=_shared_texts(status.audiences),
+        granted_validity=intern(status.granted_validity),
+        next_refresh_timestamp=status.next_refresh_timestamp,
+    )
+
+
+def _slim_condition(condition: Condition, times: dict[datetime | None, datetime | None]) -> Condition:
+    moment = condition.last_transition_time
+    return replace(
+        condition,
+        type=intern(condition.type),
+        status=intern(condition.status),
+        reason=intern(condition.reason),
+        last_transition_time=times.setdefault(moment, moment),
+    )
+
+
+@lru_cache(maxsize=256)
+def _shared_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
+    return texts
+
+
+@lru_cache(maxsize=256)
+def _shared_keys(keys: frozenset[str]) -> frozenset[str]:
+    return keys
+
+
+@lru_cache(maxsize=256)
+def _shared_rotation(validity: str) -> Rotation:
+    return Rotation(validity)
 
 
 def _plain(text: str) -> bytes:
@@ -143,7 +204,3 @@ def _plain(text: str) -> bytes:
         return b64decode(text, validate=True)
     except ValueError:
         return b""
-
-
-def _only(marks: dict[str, str] | None, wanted: tuple[str, ...]) -> dict[str, str] | None:
-    return {name: marks[name] for name in wanted if name in marks} if marks else None

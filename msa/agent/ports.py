@@ -1,11 +1,10 @@
 """What the reconciler asks of the two clusters. `agent.writes` sends it, tests script it."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from attrs import frozen
 
-from msa.api.core import Credential, IssuedToken, ServiceAccount
+from msa.api.core import Credential, IssuedToken, Marks, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import Token
 from msa.policy.rotation import Request
@@ -18,12 +17,12 @@ class SecretContent:
     Attributes:
         token: None leaves the stored one as it is.
         ca: the managed cluster's CA bundle, PEM.
-        annotations: ours; others on the Secret are left alone.
+        marks: our annotations; others on the Secret are left alone.
     """
 
     token: Token | None
     ca: bytes
-    annotations: Mapping[str, str]
+    marks: Marks
 
 
 @frozen

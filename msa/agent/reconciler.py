@@ -4,7 +4,7 @@ Level-triggered and idempotent: whatever was missed or half done, the next look 
 Secret until the new one is written; the Secret is written before the status.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from random import Random
 
 import anyio
@@ -17,8 +17,7 @@ from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed, SecretContent
 from msa.agent.setbacks import RepairLog, Setbacks
 from msa.api import names
-from msa.api.core import Credential, ServiceAccount
-from msa.api.durations import rfc3339
+from msa.api.core import Credential, Marks, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import TokenFacts
 from msa.policy import status
@@ -246,8 +245,8 @@ class TokenReconciler:
         with asking(Side.MANAGED):
             issued = await self.managed.request_token(snapshot.account, snapshot.request)
         facts = await self._facts(issued.token.reveal().encode())
-        annotations = _annotations(snapshot.request, issued.expires_at, rfc3339(self.now()))
-        content = SecretContent(issued.token, self.cluster.ca, annotations)
+        marks = Marks(snapshot.request.render(), issued.expires_at, self.now().replace(microsecond=0))
+        content = SecretContent(issued.token, self.cluster.ca, marks)
         credential = await self._write(key, identity, stored, content, facts)
         if facts.claims is not None:
             life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
@@ -275,11 +274,11 @@ class TokenReconciler:
         if stored.immutable:
             return await self._issue(key, snapshot, Reissue(found.reason, found.message))
         await self._pace(key, anyio.current_time())
-        refreshed = stored.metadata.annotation(names.ANNOTATION_LAST_REFRESH) or rfc3339(
-            stored.token.claims.issued_at
+        claims = stored.token.claims
+        refreshed = stored.marks.refreshed_at or claims.issued_at
+        content = SecretContent(
+            None, self.cluster.ca, Marks(snapshot.request.render(), claims.expires_at, refreshed)
         )
-        annotations = _annotations(snapshot.request, stored.token.claims.expires_at, refreshed)
-        content = SecretContent(None, self.cluster.ca, annotations)
         credential = await self._write(key, snapshot.identity, stored, content, stored.token)
         self.repairs.repaired(key, anyio.current_time())
         self.observer.repaired(snapshot.identity, found.reason, found.message)
@@ -373,11 +372,3 @@ def _cause(identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]
         account.metadata.uid if account is not None else "",
         credential.metadata.resource_version if credential is not None else "",
     )
-
-
-def _annotations(request: Request, expires: datetime, refreshed: str) -> dict[str, str]:
-    return {
-        names.ANNOTATION_REQUESTED: request.render(),
-        names.ANNOTATION_EXPIRATION: rfc3339(expires),
-        names.ANNOTATION_LAST_REFRESH: refreshed,
-    }

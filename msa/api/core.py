@@ -27,16 +27,35 @@ class Secret(Struct, frozen=True, gc=False, rename="camel"):
 
 
 @frozen
+class Marks:
+    """Our annotations on a hub Secret.
+
+    Attributes:
+        requested: what its token was asked for, as `policy.rotation.Request` renders it; "" where it does not say.
+        expires_at: None where it does not say.
+        refreshed_at: when its token was written, None where it does not say.
+    """
+
+    requested: str = ""
+    expires_at: datetime | None = None
+    refreshed_at: datetime | None = None
+
+
+@frozen
 class Credential:
     """What is kept of a hub Secret: facts about its content, never the content.
 
     Attributes:
+        metadata: which object it is, and whether it has our label.
+        owners: UIDs of the objects that it goes with.
         keys: the names of its data entries.
         token: facts read from its token; None where it has none.
         ca_digest: SHA-256, hexadecimal, of its `ca.crt`; empty where it has none.
     """
 
     metadata: ObjectMeta
+    owners: tuple[str, ...]
+    marks: Marks
     type: str
     immutable: bool
     keys: frozenset[str]

@@ -52,9 +52,7 @@ def refused_account(namespace: str, name: str) -> Refusal:
 
 def owns_secret(identity: ManagedServiceAccount, credential: Credential) -> bool:
     """Our label, or, where it was lost, an ownerReference to this identity."""
-    metadata = credential.metadata
-    owned = any(owner.uid == identity.metadata.uid for owner in metadata.owner_references)
-    return owned or is_labelled(metadata)
+    return identity.metadata.uid in credential.owners or is_labelled(credential.metadata)
 
 
 def refused_secret(identity: ManagedServiceAccount) -> Refusal:

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
-from msa.api.durations import parse, parse_rfc3339, rfc3339
+from msa.api.durations import parse, rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Spec
 from msa.api.token import Claims, TokenFacts
 from msa.policy.ownership import is_labelled
@@ -184,7 +184,7 @@ def _account_replaced(held: _Held) -> Violation | None:
 
 
 def _requested_differently(held: _Held) -> Violation | None:
-    requested = held.credential.metadata.annotation(names.ANNOTATION_REQUESTED)
+    requested = held.credential.marks.requested
     wanted = held.snapshot.request.render()
     if requested in ("", wanted):  # "" where another agent issued it: taken over as it is
         return None
@@ -238,12 +238,14 @@ def _foreign_data(held: _Held) -> Violation | None:
 
 
 def _marks_lost(held: _Held) -> Violation | None:
-    metadata, identity = held.credential.metadata, held.snapshot.identity.metadata
-    owned = any(owner.uid == identity.uid for owner in metadata.owner_references)
-    requested = metadata.annotation(names.ANNOTATION_REQUESTED) != ""
-    expires = parse_rfc3339(metadata.annotation(names.ANNOTATION_EXPIRATION)) == held.claims.expires_at
-    refreshed = parse_rfc3339(metadata.annotation(names.ANNOTATION_LAST_REFRESH)) is not None
-    if owned and is_labelled(metadata) and requested and expires and refreshed:
+    marks, owned = held.credential.marks, held.snapshot.identity.metadata.uid in held.credential.owners
+    explained = marks.requested != "" and marks.refreshed_at is not None
+    if (
+        owned
+        and is_labelled(held.credential.metadata)
+        and explained
+        and marks.expires_at == held.claims.expires_at
+    ):
         return None
     return Repair(
         Reason.MARKS_LOST, "a label, an annotation or the ownerReference of the Secret is missing or wrong"

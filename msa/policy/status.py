@@ -5,9 +5,9 @@ from datetime import datetime
 from attrs import frozen
 from msgspec.structs import replace
 
-from msa.api import conditions, names
+from msa.api import conditions
 from msa.api.core import Credential, ServiceAccount
-from msa.api.durations import parse_rfc3339, render
+from msa.api.durations import render
 from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountRef, Status, TokenSecretRef
 from msa.api.meta import Condition
 from msa.api.token import Claims
@@ -83,9 +83,7 @@ def _account_ref(account: ServiceAccount | None) -> ServiceAccountRef | None:
 def _with_token(status: Status, identity: ManagedServiceAccount, credential: Credential | None) -> Status:
     if credential is None or (claims := credential.claims) is None:
         return status
-    refreshed = (
-        parse_rfc3339(credential.metadata.annotation(names.ANNOTATION_LAST_REFRESH)) or claims.issued_at
-    )
+    refreshed = credential.marks.refreshed_at or claims.issued_at
     return replace(
         status,
         expiration_timestamp=claims.expires_at,

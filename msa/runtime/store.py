@@ -4,6 +4,7 @@ Objects are frozen, so readers share them. A full list is swapped in whole: nobo
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from sys import intern
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -41,9 +42,9 @@ class Change(Struct, Generic[T], frozen=True):
 
 
 def key_of(object_: KubeObject) -> Key:
-    """`namespace/name`, or the name of what lives in no namespace."""
+    """`namespace/name`, or the name of what lives in no namespace; one text for all stores that have such an object."""
     metadata = object_.metadata
-    return Key(f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name)
+    return Key(intern(f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name))
 
 
 def version_number(version: str) -> int:

@@ -7,10 +7,9 @@ from attrs import evolve
 from msgspec.structs import replace
 
 from msa.api import names
-from msa.api.core import Credential, ServiceAccount
-from msa.api.durations import rfc3339
+from msa.api.core import Credential, Marks, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Rotation, Spec
-from msa.api.meta import ObjectMeta, OwnerReference
+from msa.api.meta import ObjectMeta
 from msa.api.token import Claims, TokenFacts
 from msa.policy.rotation import Cluster, Request, Snapshot
 
@@ -53,19 +52,14 @@ def credential(token: Claims | None = None, *, requested: str | None = None, **c
         namespace="cluster1",
         resource_version="6",
         labels={names.LABEL_MANAGED: "true"},
-        annotations={
-            names.ANNOTATION_REQUESTED: Request.from_spec(identity().spec).render()
-            if requested is None
-            else requested,
-            names.ANNOTATION_EXPIRATION: rfc3339(held.expires_at),
-            names.ANNOTATION_LAST_REFRESH: rfc3339(held.issued_at),
-        },
-        owner_references=(OwnerReference(uid="msa-uid"),),
     )
+    asked = Request.from_spec(identity().spec).render() if requested is None else requested
     keys = frozenset((names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA))
     plain = Credential(
         metadata,
-        "Opaque",
+        owners=("msa-uid",),
+        marks=Marks(asked, held.expires_at, held.issued_at),
+        type="Opaque",
         immutable=False,
         keys=keys,
         token=TokenFacts("k", held, "key-1"),

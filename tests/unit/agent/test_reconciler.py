@@ -17,9 +17,9 @@ from msa.agent.ingest import CredentialIngest, digest
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.reconciler import Caches, TokenReconciler
 from msa.api import names
-from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
+from msa.api.core import Credential, IssuedToken, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
-from msa.api.meta import ObjectMeta, OwnerReference
+from msa.api.meta import ObjectMeta
 from msa.api.token import Token
 from msa.policy.rotation import Request
 from msa.runtime.errors import ApiError, Network
@@ -112,15 +112,19 @@ class World:
             namespace="cluster1",
             resource_version=version,
             labels={names.LABEL_MANAGED: "true"},
-            annotations=dict(content.annotations),
-            owner_references=(OwnerReference(uid=identity.metadata.uid),),
         )
         facts = self.ingest.facts(content.token.reveal().encode())
         keys = frozenset((names.SECRET_KEY_TOKEN, names.SECRET_KEY_CA))
-        stored = CredentialIngest(lambda: None)(Secret(metadata, data={}))
         StoreWriter(self.credentials).put(
             Credential(
-                stored.metadata, "Opaque", immutable=False, keys=keys, token=facts, ca_digest=digest(b"ca")
+                metadata,
+                owners=(identity.metadata.uid,),
+                marks=content.marks,
+                type="Opaque",
+                immutable=False,
+                keys=keys,
+                token=facts,
+                ca_digest=digest(b"ca"),
             )
         )
         return version

@@ -5,7 +5,6 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msa.api import names
 from msa.api.managedserviceaccount import Rotation, Spec
 from msa.api.token import TokenFacts
 from msa.policy.rotation import (
@@ -99,7 +98,7 @@ OTHER = claims(account_uid="older")
             id="label lost",
         ),
         pytest.param(
-            snapshot(with_metadata(credential(), owner_references=())),
+            snapshot(credential(owners=())),
             SOON,
             Reason.MARKS_LOST,
             Repair,
@@ -200,6 +199,6 @@ def test_a_failed_rotation_is_tried_again_well_before_the_token_ends(
 
 def test_annotations_of_the_secret_are_compared_with_the_token_itself() -> None:
     stored = credential()
-    marks = {**(stored.metadata.annotations or {}), names.ANNOTATION_EXPIRATION: "2030-01-01T00:00:00Z"}
-    found = violation(snapshot(with_metadata(stored, annotations=marks)), SOON)
+    marks = evolve(stored.marks, expires_at=START + 1000 * HOUR)
+    found = violation(snapshot(evolve(stored, marks=marks)), SOON)
     assert isinstance(found, Repair)
