@@ -245,7 +245,9 @@ class TokenReconciler:
         with asking(Side.MANAGED):
             issued = await self.managed.request_token(snapshot.account, snapshot.request)
         facts = await self._facts(issued.token.reveal().encode())
-        marks = Marks(snapshot.request.render(), issued.expires_at, self.now().replace(microsecond=0))
+        # The token's own word: the answer's is from another look at the server's clock, and may be a second off.
+        expires = facts.claims.expires_at if facts.claims is not None else issued.expires_at
+        marks = Marks(snapshot.request.render(), expires, self.now().replace(microsecond=0))
         content = SecretContent(issued.token, self.cluster.ca, marks)
         credential = await self._write(key, identity, stored, content, facts)
         if facts.claims is not None:

@@ -1,0 +1,109 @@
+"""The raw client that the benchmarks compare with: the plainest aiohttp program that sends the same requests, nothing between."""
+
+import asyncio
+import json
+import ssl
+import time
+from base64 import b64encode
+from typing import Any
+
+import aiohttp
+from attrs import frozen
+
+from hack.clusters import Cluster
+from msa.api import names
+
+GROUP_PATH = f"/apis/{names.GROUP}/{names.STORAGE_VERSION}/namespaces"
+
+
+@frozen
+class Raw:
+    """The raw client: connections to both planes as admin."""
+
+    hub: aiohttp.ClientSession
+    managed: aiohttp.ClientSession
+    ca: str
+
+    async def serve(self, namespace: str, install: str, name: str, uid: str) -> None:
+        """The four requests of one new identity."""
+        labels = {names.LABEL_MANAGED: "true"}
+        accounts = f"/api/v1/namespaces/{install}/serviceaccounts"
+        marks = {"name": name, "labels": labels, "annotations": {names.ANNOTATION_OWNER_UID: uid}}
+        await send(
+            self.managed, "POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": marks}
+        )
+        request = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": 31104000},
+        }
+        answer = await send(self.managed, "POST", f"{accounts}/{name}/token", request)
+        owner = {
+            "apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}",
+            "kind": names.KIND,
+            "name": name,
+            "uid": uid,
+        }
+        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
+        data = {"token": b64encode(answer["status"]["token"].encode()).decode(), "ca.crt": self.ca}
+        secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
+        await send(self.hub, "POST", f"/api/v1/namespaces/{namespace}/secrets", secret)
+        expires = answer["status"]["expirationTimestamp"]
+        conditions = [
+            {
+                "type": type_,
+                "status": "True",
+                "reason": type_,
+                "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }
+            for type_ in ("Ready", "TokenReported", "SecretCreated")
+        ]
+        status = {
+            "conditions": conditions,
+            "expirationTimestamp": expires,
+            "tokenSecretRef": {"name": name, "lastRefreshTimestamp": expires},
+        }
+        path = f"{GROUP_PATH}/{namespace}/{names.PLURAL}/{name}/status"
+        await send(self.hub, "PATCH", path, {"status": status})
+
+
+async def send(session: aiohttp.ClientSession, method: str, path: str, body: Any) -> Any:
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    async with session.request(
+        method, path, data=json.dumps(body), headers={"Content-Type": kind}
+    ) as response:
+        answer = await response.json()
+        if response.status >= 300:  # noqa: PLR2004 - HTTP's own boundary
+            raise RuntimeError(f"{method} {path}: {answer.get('message')}")
+        return answer
+
+
+async def create_all(
+    raw: Raw, namespace: str, wanted: list[str], concurrency: int, created: dict[str, float] | None = None
+) -> dict[str, str]:
+    """UIDs by name."""
+    todo, uids = list(reversed(wanted)), {}
+
+    async def work() -> None:
+        while todo:
+            name = todo.pop()
+            body = {
+                "apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}",
+                "kind": names.KIND,
+                "metadata": {"name": name},
+                "spec": {"rotation": {}},
+            }
+            if created is not None:
+                created[name] = time.monotonic()
+            answer = await send(raw.hub, "POST", f"{GROUP_PATH}/{namespace}/{names.PLURAL}", body)
+            uids[name] = answer["metadata"]["uid"]
+
+    await asyncio.gather(*(work() for _ in range(concurrency)))
+    return uids
+
+
+def session_to(cluster: Cluster, limit: int) -> aiohttp.ClientSession:
+    context = ssl.create_default_context(cafile=str(cluster.ca_file))
+    context.load_cert_chain(cluster.folder / "admin.crt", cluster.folder / "admin.key")
+    return aiohttp.ClientSession(cluster.server, connector=aiohttp.TCPConnector(limit=limit, ssl=context))
