@@ -178,7 +178,9 @@ class _Agent:
         accounts = Informer[ServiceAccount](sources.accounts, rng, metrics, transform=slim_account)
         caches = Caches(identities.store, secrets.store, accounts.store)
         events = KubeEvents(hub, settings.cluster_name, "managed-serviceaccount-agent", socket.gethostname())
-        recorder = EventRecorder(events, wall_clock, metrics)
+        recorder = EventRecorder(
+            events, wall_clock, metrics, busy=lambda: hub.under_way + managed.under_way > 0
+        )
         reconciler = TokenReconciler(
             namespace=settings.cluster_name,
             caches=caches,

@@ -1,7 +1,6 @@
 """What the agent sends: request bodies as plain values, built without asking anybody."""
 
 from base64 import b64encode
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -97,26 +96,15 @@ def _data(content: SecretContent) -> dict[str, str]:
     return data
 
 
-_STATUS_FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(Status))
+_STATUS_FIELDS = tuple((field.name, field.encode_name) for field in msgspec.structs.fields(Status))
 
 
 def status_patch(identity: ManagedServiceAccount, status: Status) -> Body:
-    """A merge patch of the status subresource: the whole status, fields that no longer hold set to null."""
-    wanted = msgspec.to_builtins(status, builtin_types=(datetime,))
+    """A merge patch of the status subresource: the whole status, fields that no longer hold set to null.
+
+    Its times are in UTC and whole seconds, as the API server stores them, or the stored status would never equal the wanted one.
+    """
     return {
         "metadata": {"resourceVersion": identity.metadata.resource_version},
-        "status": {name: _times(wanted.get(name)) for name in _STATUS_FIELDS},
+        "status": {wire: getattr(status, name) or None for name, wire in _STATUS_FIELDS},
     }
-
-
-def _times(value: Any) -> Any:
-    """The value with its times as the API server stores them: RFC 3339, whole seconds, Z."""
-    match value:
-        case datetime():
-            return rfc3339(value)
-        case dict():
-            return {key: _times(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_times(item) for item in value]
-        case _:
-            return value

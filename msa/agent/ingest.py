@@ -6,6 +6,7 @@ identities: equal texts and times are kept once.
 
 import hashlib
 from base64 import b64decode
+from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
@@ -31,6 +32,8 @@ from msa.api.meta import Condition, ObjectMeta
 from msa.api.token import Claims, TokenFacts
 from msa.policy.ownership import is_labelled
 
+_LATELY = 128
+
 
 class CredentialIngest:
     """Reads Secrets.
@@ -41,6 +44,7 @@ class CredentialIngest:
 
     def __init__(self, keys: Callable[[], KeySet | None]) -> None:
         self._keys = keys
+        self._lately: OrderedDict[bytes, TokenFacts] = OrderedDict()
 
     def __call__(self, secret: Secret) -> Credential:
         """The facts; garbage is a fact too, never an error."""
@@ -60,7 +64,18 @@ class CredentialIngest:
         )
 
     def facts(self, token: bytes) -> TokenFacts:
-        """What is kept of one token."""
+        """What is kept of one token. A signature found good is not checked again when the watch shows the token that we just wrote."""
+        fingerprint = hashlib.sha256(token).digest()
+        if (known := self._lately.pop(fingerprint, None)) is not None:
+            return known
+        facts = self._read(token)
+        if facts.signed_by:
+            self._lately[fingerprint] = facts
+            if len(self._lately) > _LATELY:
+                self._lately.popitem(last=False)
+        return facts
+
+    def _read(self, token: bytes) -> TokenFacts:
         try:
             jwt = parse(token)
         except Malformed as error:

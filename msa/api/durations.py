@@ -44,13 +44,13 @@ def render(duration: timedelta) -> str:
 
 def rfc3339(moment: datetime) -> str:
     """metav1.Time: whole seconds, UTC, Z."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime | None:
-    """The time that `text` says, None where it says none."""
+    """The time that `text` says, in UTC and whole seconds as metav1.Time has it; None where it says none."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment.astimezone(UTC).replace(microsecond=0) if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo is not None else None

@@ -115,7 +115,7 @@ class Transport:
         self._retired: list[tuple[float, _Sessions]] = []
         self._skew = ClockSkew()
         self._host = ""
-        self.last_answer: float | None = None
+        self.under_way = 0
 
     async def open(self) -> None:
         """Reads the credential; connects nowhere yet.
@@ -220,6 +220,7 @@ class Transport:
     ) -> bytes:
         sessions, url = self._open_sessions, self._url(path)
         sent, start = time.time(), time.monotonic()
+        self.under_way += 1
         try:
             async with sessions.requests.request(
                 method,
@@ -233,6 +234,8 @@ class Transport:
         except TRANSPORT_ERRORS as error:
             self._count("<error>", method, start)
             raise from_exception(error) from None
+        finally:
+            self.under_way -= 1
         self._count(str(response.status), method, start)
         self._answered(response, sent)
         if response.status >= _LEAST_FAILURE:
@@ -296,5 +299,4 @@ class Transport:
         self._metrics.request_seconds.labels(method, self._host).observe(time.monotonic() - start)
 
     def _answered(self, response: aiohttp.ClientResponse, sent: float) -> None:
-        self.last_answer = time.monotonic()
         self._skew.answered(response.headers.get("Date"), sent, time.time())

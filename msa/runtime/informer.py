@@ -8,7 +8,6 @@ from random import Random
 from typing import Any, Generic, TypeVar
 
 import anyio
-import anyio.lowlevel
 import structlog
 
 from msa.runtime.events import Added, Deleted, Failed, KubeObject, Modified, Unreadable, WatchEvent
@@ -16,6 +15,7 @@ from msa.runtime.metrics import Metrics
 from msa.runtime.ports import ListWatch
 from msa.runtime.reflector import Reflector
 from msa.runtime.result import Key
+from msa.runtime.slices import Slices
 from msa.runtime.store import Change, Index, Store, StoreWriter, key_of
 
 T = TypeVar("T", bound=KubeObject)
@@ -24,7 +24,6 @@ Handler = Callable[[Change[T]], None]
 SILENCE_SECONDS = 140.0
 """Twice the inactivity after which a stream counts as dead: by then there was at least an attempt to reconnect."""
 
-_SLICE_SECONDS = 0.002
 _log = structlog.get_logger(__name__)
 
 
@@ -96,22 +95,28 @@ class Informer(Generic[T]):
         """How often a list or a watch broke."""
         return self._reflector.interruptions
 
-    async def replace(self, objects: Sequence[Any], version: str) -> None:
-        """A full list from the reflector."""
-        pause = _Slices()
-        kept = []
-        for item in objects:
-            if (read := self._read(item)) is not None:
-                kept.append(read)
-            await pause.maybe()
-        for change in self._writer.replace(kept, version):
+    def keep(self, object_: Any) -> T | None:
+        """What is kept of an object; None where it cannot be read."""
+        if self._transform is None:
+            kept: T = object_
+            return kept
+        try:
+            return self._transform(object_)
+        except ValueError as error:
+            self._tell_malformed(key_of(object_), str(error))
+            return None
+
+    async def replace(self, objects: Sequence[T], version: str) -> None:
+        """A full list from the reflector, of what is kept."""
+        pause = Slices()
+        for change in self._writer.replace(objects, version):
             self._tell(change)
             await pause.maybe()
         self._synced.set()
 
     async def apply(self, events: Sequence[WatchEvent[Any]]) -> None:
         """Changes from the reflector, in order."""
-        pause = _Slices()
+        pause = Slices()
         for event in events:
             change = self._fold(event)
             if change is not None:
@@ -122,7 +127,7 @@ class Informer(Generic[T]):
         change: Change[T] | None = None
         match event:
             case Modified() | Added():
-                item = self._read(event.object)
+                item = self.keep(event.object)
                 change = (
                     self._writer.put(item) if item is not None else self._writer.drop(key_of(event.object))
                 )
@@ -135,16 +140,6 @@ class Informer(Generic[T]):
             self._writer.progress(event.object.metadata.resource_version)
         return change
 
-    def _read(self, item: Any) -> T | None:
-        if self._transform is None:
-            kept: T = item
-            return kept
-        try:
-            return self._transform(item)
-        except ValueError as error:
-            self._tell_malformed(key_of(item), str(error))
-            return None
-
     def _tell_malformed(self, key: Key, problem: str) -> None:
         self._malformed.inc()
         _log.error("object_unreadable", resource=self.resource, key=key, problem=problem)
@@ -152,17 +147,3 @@ class Informer(Generic[T]):
     def _tell(self, change: Change[T]) -> None:
         for handler in self._handlers:
             handler(change)
-
-
-class _Slices:
-    """Lets the other tasks run whenever a long loop has held the processor for 2 ms."""
-
-    def __init__(self) -> None:
-        self._since = anyio.current_time()
-        self._steps = 0
-
-    async def maybe(self) -> None:
-        self._steps += 1
-        if self._steps % 16 == 0 and anyio.current_time() - self._since > _SLICE_SECONDS:
-            await anyio.lowlevel.checkpoint()
-            self._since = anyio.current_time()

@@ -1,11 +1,12 @@
 """Kubernetes Events: best effort. Repeated ones are counted up, floods are cut, and nobody ever waits for one.
 
 core/v1 Events as every `kubectl describe` shows them. At most 10 a second go out after a burst of 50; what does not fit is
-dropped and counted.
+dropped and counted. They go behind every other request: while one is under way, an Event waits, though not for ever.
 """
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +24,8 @@ _BUFFER = 1000
 _REMEMBERED = 4096
 _LONGEST_MESSAGE = 1024
 _SAME_SECONDS = 600.0
+_LOOK_SECONDS = 0.1
+_LONGEST_WAIT = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -71,10 +74,20 @@ _Identity = tuple[str, str, str, str]
 
 
 class EventRecorder:
-    """Takes Events from anybody, sends them from `run`."""
+    """Takes Events from anybody, sends them from `run`.
 
-    def __init__(self, sink: EventSink, now: Now, metrics: Metrics) -> None:
+    Args:
+        sink: where they go.
+        now: wall time.
+        metrics: where they are counted.
+        busy: whether other requests are under way.
+    """
+
+    def __init__(
+        self, sink: EventSink, now: Now, metrics: Metrics, busy: Callable[[], bool] = lambda: False
+    ) -> None:
         self._sink = sink
+        self._busy = busy
         self._now = now
         self._attempts = metrics.events_sent
         self._dropped = metrics.events_dropped
@@ -118,6 +131,7 @@ class EventRecorder:
                 self._wake = anyio.Event()
                 await self._wake.wait()
             await self._throttle()
+            await self._step_aside()
             identity = self._pending.popleft()
             await self._send(identity, self._waiting.pop(identity))
 
@@ -137,6 +151,11 @@ class EventRecorder:
         self._sent.move_to_end(identity)
         if len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
+
+    async def _step_aside(self) -> None:
+        with anyio.move_on_after(_LONGEST_WAIT):
+            while self._busy():  # noqa: ASYNC110 - many requests come and go: a look now and then is cheaper than a call for each
+                await anyio.sleep(_LOOK_SECONDS)
 
     async def _throttle(self) -> None:
         now = anyio.current_time()

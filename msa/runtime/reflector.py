@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 import structlog
@@ -24,6 +24,7 @@ from msa.runtime.events import (
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import ListWatch, WatchStream
 from msa.runtime.result import Key
+from msa.runtime.slices import Slices
 from msa.runtime.states import (
     Broke,
     Ended,
@@ -53,8 +54,12 @@ _log = structlog.get_logger(__name__)
 class Sink(Protocol[T]):
     """Who takes what the reflector reads."""
 
+    def keep(self, object_: Any) -> T | None:
+        """What is kept of an object of a full list, asked as it comes: the rest is let go before the next one is read."""
+        ...
+
     async def replace(self, objects: Sequence[T], version: str) -> None:
-        """A full list."""
+        """A full list, of what is kept."""
         ...
 
     async def apply(self, events: Sequence[WatchEvent[T]]) -> None:
@@ -140,15 +145,23 @@ class Reflector(Generic[T]):
 
     async def _list(self, version: str, limit: int) -> Outcome:
         page = await self._source.list(resource_version=version, limit=limit)
-        objects, unreadable = [*page.items], [*page.unreadable]
+        objects, unreadable = await self._kept(page.items), [*page.unreadable]
         while page.continue_token:
             page = await self._source.list(limit=limit, continue_token=page.continue_token)
-            objects.extend(page.items)
+            objects.extend(await self._kept(page.items))
             unreadable.extend(page.unreadable)
         self._metrics.lists.labels(self._source.resource, "pages").inc()
         await self._sink.replace(objects, page.resource_version)
         await self._sink.apply(unreadable)
         return Listed(page.resource_version)
+
+    async def _kept(self, items: Sequence[T]) -> list[T]:
+        pause, kept = Slices(), []
+        for item in items:
+            if (read := self._sink.keep(item)) is not None:
+                kept.append(read)
+            await pause.maybe()
+        return kept
 
     async def _stream(self, version: str) -> Outcome:
         """A streaming list that goes on as a watch on the same connection (KEP-3157)."""
@@ -170,13 +183,18 @@ class Reflector(Generic[T]):
         """All initial events, None when they did not end in time."""
         objects: dict[Key, T] = {}
         unreadable: dict[Key, Unreadable] = {}
+        pause = Slices()
         with anyio.move_on_after(_SYNC_SECONDS):
             while events := await self._receive(stream, _QUIET_SECONDS):
                 for position, event in enumerate(events):
+                    await pause.maybe()
                     match event:
                         case Added(object=item) | Modified(object=item):
-                            objects[key_of(item)] = item
                             unreadable.pop(key_of(item), None)
+                            if (kept := self._sink.keep(item)) is not None:
+                                objects[key_of(item)] = kept
+                            else:
+                                objects.pop(key_of(item), None)
                         case Deleted(object=item):
                             objects.pop(key_of(item), None)
                             unreadable.pop(key_of(item), None)

@@ -92,7 +92,9 @@ class World:
                 "serviceaccount": {"name": "one", "uid": account.metadata.uid},
             },
         }
-        return IssuedToken(Token(f"{_part({'alg': 'RS256', 'kid': 'k'})}.{_part(payload)}.c2ln"), expires + self.rounding)
+        return IssuedToken(
+            Token(f"{_part({'alg': 'RS256', 'kid': 'k'})}.{_part(payload)}.c2ln"), expires + self.rounding
+        )
 
     async def read_secret(self, name: str) -> StoredSecret:
         raise NotImplementedError

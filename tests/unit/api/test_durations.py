@@ -58,3 +58,11 @@ def test_times_are_written_in_whole_seconds_and_read_back() -> None:
     assert parse_rfc3339(rfc3339(moment)) == moment.replace(microsecond=0)
     assert parse_rfc3339("noon") is None
     assert parse_rfc3339("2026-01-02T03:04:05") is None
+
+
+def test_a_time_that_a_user_wrote_in_another_way_is_the_one_that_the_api_server_would_store() -> None:
+    """Otherwise a status made from it would never equal the stored one, and be written again and again."""
+    found = parse_rfc3339("2026-01-02T05:04:05.678+02:00")
+    assert found is not None
+    assert found.isoformat() == "2026-01-02T03:04:05+00:00"
+    assert parse_rfc3339("0001-01-01T00:00:00+23:59") is None

@@ -74,3 +74,17 @@ async def test_an_event_that_cannot_be_sent_is_dropped_and_the_next_is_sent(
     await _send(recorder)
     assert [event.message for _, event in sink.created] == ["sent"]
     assert metrics.registry.get_sample_value("msa_events_dropped_total") == 1
+
+
+async def test_an_event_lets_other_requests_go_first_but_not_for_ever(now: Callable[[], datetime]) -> None:
+    sink, quiet_at = Sink(), anyio.current_time() + 2
+    recorder = EventRecorder(
+        sink, now, Metrics(CollectorRegistry()), busy=lambda: anyio.current_time() < quiet_at
+    )
+    recorder.record(OBJECT, "Normal", "Issued", "a token")
+    await _send(recorder, 10)
+    assert 0 <= sink.created[0][0] - quiet_at < 0.2
+    start, quiet_at = anyio.current_time(), float("inf")
+    recorder.record(OBJECT, "Normal", "Issued", "another token")
+    await _send(recorder, 10)
+    assert sink.created[1][0] - start == 5
