@@ -15,6 +15,7 @@ from base64 import b64encode
 from typing import Any
 
 import aiohttp
+import msgspec
 from attrs import evolve, frozen
 
 from hack.addon import Addon, ensure_namespace
@@ -24,6 +25,8 @@ from hack.bench_runtime import measure_runtime
 from hack.clusters import HOME, free_ports, running
 from hack.processes import wait_until
 from msa.api import names
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.runtime.events import Added, Modified
 
 _OUT = HOME.parent / "bench.json"
 _CONCURRENCIES = (8, 16, 32, 64)
@@ -32,6 +35,7 @@ _QUIET_SECONDS = 20
 """After so long idle connections are closed, so that memory is compared like with like."""
 
 _CREATE = "POST managedserviceaccounts"
+_LINE = msgspec.json.Decoder(Added[ManagedServiceAccount] | Modified[ManagedServiceAccount])
 
 
 def main(arguments: list[str]) -> int:
@@ -158,9 +162,9 @@ class Bench:
                     timeout=aiohttp.ClientTimeout(total=600),
                 ) as answer:
                     async for line in answer.content:
-                        event = json.loads(line)["object"]
-                        name = event["metadata"]["name"]
-                        if name in created and event.get("status", {}).get("expirationTimestamp"):
+                        seen = _LINE.decode(line).object
+                        name = seen.metadata.name
+                        if name in created and seen.status.expiration_timestamp is not None:
                             done.setdefault(name, time.monotonic())
                         if len(done) == len(wanted):
                             return

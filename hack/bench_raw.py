@@ -16,6 +16,14 @@ from msa.api import names
 GROUP_PATH = f"/apis/{names.GROUP}/{names.STORAGE_VERSION}/namespaces"
 
 
+_NOW = "2026-01-01T00:00:00Z"
+_TOKEN_REQUEST = {
+    "apiVersion": "authentication.k8s.io/v1",
+    "kind": "TokenRequest",
+    "spec": {"expirationSeconds": 31104000},
+}
+
+
 @frozen
 class Raw:
     """The raw client: connections to both planes as admin."""
@@ -25,47 +33,75 @@ class Raw:
     ca: str
 
     async def serve(self, namespace: str, install: str, name: str, uid: str) -> None:
-        """The four requests of one new identity."""
+        """The four requests of one new identity, with the contents that the agent's have."""
         labels = {names.LABEL_MANAGED: "true"}
         accounts = f"/api/v1/namespaces/{install}/serviceaccounts"
         marks = {"name": name, "labels": labels, "annotations": {names.ANNOTATION_OWNER_UID: uid}}
-        await send(
+        account = await send(
             self.managed, "POST", accounts, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": marks}
         )
-        request = {
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 31104000},
-        }
-        answer = await send(self.managed, "POST", f"{accounts}/{name}/token", request)
+        issued = await send(self.managed, "POST", f"{accounts}/{name}/token", _TOKEN_REQUEST)
+        expires = issued["status"]["expirationTimestamp"]
+        await send(
+            self.hub,
+            "POST",
+            f"/api/v1/namespaces/{namespace}/secrets",
+            self._secret(name, uid, issued["status"]["token"], expires),
+        )
+        status = _status(
+            name, {"namespace": install, "name": name, "uid": account["metadata"]["uid"]}, expires
+        )
+        path = f"{GROUP_PATH}/{namespace}/{names.PLURAL}/{name}/status"
+        await send(self.hub, "PATCH", path, {"status": status})
+
+    def _secret(self, name: str, uid: str, token: str, expires: str) -> Any:
         owner = {
             "apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}",
             "kind": names.KIND,
             "name": name,
             "uid": uid,
         }
-        metadata = {"name": name, "labels": labels, "ownerReferences": [owner]}
-        data = {"token": b64encode(answer["status"]["token"].encode()).decode(), "ca.crt": self.ca}
-        secret = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
-        await send(self.hub, "POST", f"/api/v1/namespaces/{namespace}/secrets", secret)
-        expires = answer["status"]["expirationTimestamp"]
-        conditions = [
-            {
-                "type": type_,
-                "status": "True",
-                "reason": type_,
-                "message": "",
-                "lastTransitionTime": "2026-01-01T00:00:00Z",
-            }
-            for type_ in ("Ready", "TokenReported", "SecretCreated")
-        ]
-        status = {
-            "conditions": conditions,
-            "expirationTimestamp": expires,
-            "tokenSecretRef": {"name": name, "lastRefreshTimestamp": expires},
+        annotations = {
+            names.ANNOTATION_REQUESTED: '{"audiences":[],"expirationSeconds":31104000}',
+            names.ANNOTATION_EXPIRATION: expires,
+            names.ANNOTATION_LAST_REFRESH: _NOW,
         }
-        path = f"{GROUP_PATH}/{namespace}/{names.PLURAL}/{name}/status"
-        await send(self.hub, "PATCH", path, {"status": status})
+        metadata = {
+            "name": name,
+            "labels": {names.LABEL_MANAGED: "true"},
+            "annotations": annotations,
+            "ownerReferences": [owner],
+        }
+        data = {"token": b64encode(token.encode()).decode(), "ca.crt": self.ca}
+        return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": data}
+
+
+def _status(name: str, account: dict[str, str], expires: str) -> Any:
+    conditions = [
+        {
+            "type": type_,
+            "status": "True",
+            "reason": reason,
+            "message": "",
+            "lastTransitionTime": _NOW,
+            "observedGeneration": 1,
+        }
+        for type_, reason in (
+            ("Ready", "TokenFresh"),
+            ("TokenReported", "TokenReported"),
+            ("SecretCreated", "SecretCreated"),
+        )
+    ]
+    return {
+        "conditions": conditions,
+        "observedGeneration": 1,
+        "expirationTimestamp": expires,
+        "tokenSecretRef": {"name": name, "lastRefreshTimestamp": _NOW},
+        "serviceAccountRef": account,
+        "audiences": ["https://kubernetes.default.svc.cluster.local"],
+        "grantedValidity": "8640h0m0s",
+        "nextRefreshTimestamp": expires,
+    }
 
 
 async def send(session: aiohttp.ClientSession, method: str, path: str, body: Any) -> Any:

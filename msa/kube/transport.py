@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import structlog
 from attrs import define, field
+from prometheus_client import Counter, Histogram
 from yarl import URL
 
 import msa
@@ -115,6 +116,7 @@ class Transport:
         self._retired: list[tuple[float, _Sessions]] = []
         self._skew = ClockSkew()
         self._host = ""
+        self._counters: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self.under_way = 0
 
     async def open(self) -> None:
@@ -290,13 +292,21 @@ class Transport:
         self._sessions = _Sessions(credential)
         self._base = credential.server
         self._host = URL(credential.server).authority
+        self._counters.clear()
 
     def _url(self, path: str) -> URL:
         return URL(self._base + path, encoded=True)
 
     def _count(self, code: str, method: str, start: float) -> None:
-        self._metrics.requests.labels(code, method, self._host).inc()
-        self._metrics.request_seconds.labels(method, self._host).observe(time.monotonic() - start)
+        if (found := self._counters.get((code, method))) is None:
+            found = (
+                self._metrics.requests.labels(code, method, self._host),
+                self._metrics.request_seconds.labels(method, self._host),
+            )
+            self._counters[code, method] = found
+        requests, seconds = found
+        requests.inc()
+        seconds.observe(time.monotonic() - start)
 
     def _answered(self, response: aiohttp.ClientResponse, sent: float) -> None:
         self._skew.answered(response.headers.get("Date"), sent, time.time())
