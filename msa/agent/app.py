@@ -52,6 +52,7 @@ from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.recorder import EventRecorder
 from msa.runtime.result import Key
 from msa.runtime.store import Change
+from msa.runtime.supervisor import Ended, for_ever
 
 _GRACE_SECONDS = 8.0
 _GC_THRESHOLD = 50_000
@@ -67,8 +68,11 @@ def main(settings: AgentSettings) -> int:
     code = 0
     try:
         anyio.run(partial(run, settings))
-    except* (StartError, CredentialError, LeaseLost) as group:
+    except* (StartError, CredentialError, LeaseLost, Ended) as group:
         print(f"msa agent: {_first(group)}", file=sys.stderr)  # noqa: T201 - for whoever started it
+        code = 1
+    except* Exception as group:  # noqa: BLE001 - a bug: told where logs are read, then the process is started again
+        _log.critical("crashed", exc_info=group)
         code = 1
     return code
 
@@ -143,6 +147,25 @@ def _managed_cluster(
     )
 
 
+def _elector(
+    settings: AgentSettings, managed: Transport, fence: Fence, rng: Random, metrics: Metrics
+) -> LeaderElector | None:
+    """None where a single replica needs no lead."""
+    if not settings.leader_elect:
+        return None
+    lock = KubeLease(managed, settings.install_namespace, names.AGENT_LEADER_LEASE, fenced=False)
+    identity = f"{socket.gethostname()}_{uuid4().hex}"
+    return LeaderElector(
+        lock,
+        identity,
+        fence,
+        name=names.AGENT_LEADER_LEASE,
+        now=wall_clock,
+        rng=rng,
+        metrics=metrics,
+    )
+
+
 @frozen
 class _Agent:
     """All parts, before anything runs."""
@@ -160,7 +183,7 @@ class _Agent:
     recorder: EventRecorder
     collector: CacheCollector
     lag: LoopLag
-    fence: Fence
+    elector: LeaderElector | None
     sweep: TokenSweep
 
     @classmethod
@@ -216,7 +239,7 @@ class _Agent:
             recorder=recorder,
             collector=collector,
             lag=LoopLag(metrics),
-            fence=fence,
+            elector=_elector(settings, managed, fence, rng, metrics),
             sweep=TokenSweep(
                 cluster, secrets.store, TokenReviews(sources.secrets, sources.reviews), queue.add
             ),
@@ -232,10 +255,14 @@ class _Agent:
             await self._start_servers(tasks)
             # Before the Secrets come: their signatures are checked as they are read.
             await self.cluster.refresh()
-            for task in (self.hub.run, self.managed.run, self.cluster.run, self.lag.run):
-                tasks.start_soon(task)
-            for informer in self._informers():
-                tasks.start_soon(informer.run)
+            for name, task in (
+                ("reloading of the hub's credential", self.hub.run),
+                ("reloading of the managed cluster's credential", self.managed.run),
+                ("watching over the managed cluster's keys", self.cluster.run),
+                ("measuring of the event loop", self.lag.run),
+                *((f"watch of {informer.resource}", informer.run) for informer in self._informers()),
+            ):
+                tasks.start_soon(for_ever, name, task)
             tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
             observe_garbage_collection(self.metrics)
             gc.set_threshold(_GC_THRESHOLD)
@@ -244,36 +271,18 @@ class _Agent:
             gc.collect()
             gc.freeze()  # the caches are not searched again at every collection
             _log.info("ready", identities=len(self.identities.store), secrets=len(self.secrets.store))
-            if self.settings.leader_elect:
-                await self._elector().run(self._lead)
-            else:
-                await self._lead()
+            await (self._lead() if self.elector is None else self.elector.run(self._lead))
             tasks.cancel_scope.cancel()
 
     async def _lead(self) -> None:
         """Works until told to stop. Events, the heartbeat and the workers write, so they begin here."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.recorder.run)
-            tasks.start_soon(self.sweep.run)
+            tasks.start_soon(for_ever, "sending of Events", self.recorder.run)
+            tasks.start_soon(for_ever, "review of tokens", self.sweep.run)
             if self.settings.lease_health_check:
-                tasks.start_soon(self._heartbeat().run)
+                tasks.start_soon(for_ever, "heartbeat", self._heartbeat().run)
             await self.controller.run()
             tasks.cancel_scope.cancel()
-
-    def _elector(self) -> LeaderElector:
-        lock = KubeLease(
-            self.managed, self.settings.install_namespace, names.AGENT_LEADER_LEASE, fenced=False
-        )
-        identity = f"{socket.gethostname()}_{uuid4().hex}"
-        return LeaderElector(
-            lock,
-            identity,
-            self.fence,
-            name=names.AGENT_LEADER_LEASE,
-            now=wall_clock,
-            rng=SystemRandom(),
-            metrics=self.metrics,
-        )
 
     def _informers(
         self,
@@ -311,6 +320,7 @@ class _Agent:
             self.lag.problem,
             self.controller.problem,
             *(informer.problem for informer in self._informers()),
+            *([self.elector.problem] if self.elector is not None else []),
         )
         livez = partial(report, alive)
         readyz = partial(report, tuple(_readiness(informer) for informer in self._informers()))

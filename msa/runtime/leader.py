@@ -24,6 +24,7 @@ RENEW_DEADLINE_SECONDS = 10.0
 _RETRY_SECONDS = 2.0
 _JITTER = 1.2
 _RELEASE_SECONDS = 2.0
+_STUCK_SECONDS = 60.0
 _log = structlog.get_logger(__name__)
 
 
@@ -84,6 +85,16 @@ class LeaderElector:
         self._seen: LeaseRecord | None = None
         self._seen_at = -math.inf
         self._renewed = -math.inf
+        self._next_move = math.inf
+
+    def problem(self, now: float) -> str | None:
+        """That the election does nothing any more, None while it does.
+
+        Args:
+            now: monotonic seconds.
+        """
+        late = now - self._next_move
+        return f"leader election: nothing done for {late:.0f} s" if late > _STUCK_SECONDS else None
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Waits for the lead, then runs `lead` for as long as it lasts, and releases it when that is done.
@@ -114,6 +125,7 @@ class LeaderElector:
                 wait = await self._try()
                 if wait is None:
                     return
+                self._next_move = anyio.current_time() + wait
                 await self._lock.wait_for_change(self._seen, wait)
             except ApiError as error:
                 _log.debug("lead_not_acquired", reason=error.reason, problem=error.message)
@@ -121,6 +133,7 @@ class LeaderElector:
 
     async def _try(self) -> float | None:
         """Takes the Lease if it is to be had; else the seconds after which it will be, if its holder does not renew it."""
+        self._next_move = anyio.current_time()
         found = await self._lock.get()
         started = anyio.current_time()
         self._observe(found, started)
@@ -151,6 +164,7 @@ class LeaderElector:
     async def _renew(self, scope: anyio.CancelScope) -> None:
         """Renews until that fails for too long, then ends the lead."""
         while True:
+            self._next_move = anyio.current_time() + _RETRY_SECONDS
             await anyio.sleep(_RETRY_SECONDS)
             with anyio.move_on_at(self._renewed + RENEW_DEADLINE_SECONDS) as deadline:
                 still_ours = await self._renew_once()

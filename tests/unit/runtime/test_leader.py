@@ -226,3 +226,29 @@ async def test_a_cancelled_leader_releases_the_lease() -> None:
         tasks.cancel_scope.cancel()
     assert lease.stored is not None
     assert lease.stored.holder == ""
+
+
+async def test_an_election_that_hangs_is_told_to_the_liveness_probe() -> None:
+    lock = Lock(Lease())
+    elector = LeaderElector(
+        lock,
+        "one",
+        Fence(),
+        name="test",
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        rng=Random(1),
+        metrics=Metrics(CollectorRegistry()),
+    )
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(elector.run, anyio.sleep_forever)
+        await anyio.sleep(300)
+        assert elector.problem(anyio.current_time()) is None
+        tasks.cancel_scope.cancel()
+    lock.lease.stored, lock.hangs = None, True
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(elector.run, anyio.sleep_forever)
+        await anyio.sleep(30)
+        assert elector.problem(anyio.current_time()) is None
+        await anyio.sleep(60)
+        assert "leader election" in (elector.problem(anyio.current_time()) or "")
+        tasks.cancel_scope.cancel()
