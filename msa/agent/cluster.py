@@ -110,6 +110,10 @@ class ManagedCluster:
         """The cluster does not take the token that this Secret holds at this version."""
         self._refused[credential.metadata.name] = credential.metadata.resource_version
 
+    def forget(self, name: str) -> None:
+        """There is no identity of that name any more."""
+        self._refused.pop(name, None)
+
     def refuses(self, credential: Credential) -> bool:
         return self._refused.get(credential.metadata.name) == credential.metadata.resource_version
 

@@ -133,6 +133,7 @@ class TokenReconciler:
         self.repairs.forget(key)
         self.suspects.discard(key)
         self.lasting.pop(key, None)
+        self.cluster.forget(key)
 
     async def _keep(self, key: Key, identity: ManagedServiceAccount) -> float:
         """Seconds until the next look."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from sys import intern
 from typing import Generic, TypeVar
 
+from attrs import define, field
 from msgspec import Struct
 
 from msa.runtime.events import KubeObject
@@ -52,70 +53,78 @@ def version_number(version: str) -> int:
     return int(version) if version.isdecimal() else 0
 
 
+@define
+class _Content(Generic[T]):
+    """What a store's reader and its writer share."""
+
+    indexers: Mapping[str, Index[T]]
+    objects: dict[Key, T] = field(factory=dict)
+    indexes: dict[str, dict[str, dict[Key, T]]] = field(factory=dict)
+    version: int = 0
+    synced: bool = False
+
+
 class Store(Generic[T]):
     """The reader's side."""
 
     def __init__(self, indexes: Mapping[str, Index[T]] | None = None) -> None:
-        self._objects: dict[Key, T] = {}
-        self._indexers = dict(indexes or {})
-        self._indexes: dict[str, dict[str, dict[Key, T]]] = {name: {} for name in self._indexers}
-        self._version = 0
-        self._synced = False
+        indexers = dict(indexes or {})
+        self._content: _Content[T] = _Content(indexers, indexes={name: {} for name in indexers})
 
     def get(self, key: str) -> T | None:
-        return self._objects.get(Key(key))
+        return self._content.objects.get(Key(key))
 
     def keys(self) -> Sequence[Key]:
-        return tuple(self._objects)
+        return tuple(self._content.objects)
 
     def values(self) -> Sequence[T]:
-        return tuple(self._objects.values())
+        return tuple(self._content.objects.values())
 
     def __len__(self) -> int:
-        return len(self._objects)
+        return len(self._content.objects)
 
     def by_index(self, index: str, value: str) -> Sequence[T]:
         """The objects that `index` files under `value`."""
-        return tuple(self._indexes[index].get(value, {}).values())
+        return tuple(self._content.indexes[index].get(value, {}).values())
 
     @property
     def version(self) -> int:
         """The newest resourceVersion that this copy is known to include, bookmarks counted."""
-        return self._version
+        return self._content.version
 
     @property
     def synced(self) -> bool:
         """Whether it has ever been complete."""
-        return self._synced
+        return self._content.synced
 
 
 class StoreWriter(Generic[T]):
     """The informer's side."""
 
     def __init__(self, store: Store[T]) -> None:
-        self._store = store
+        self._content = store._content  # noqa: SLF001 - the writer is the store's other half
 
     def put(self, object_: T) -> Change[T] | None:
         """Takes a new or changed object; None when what is stored is as new already (a duplicate, a replay)."""
         key = key_of(object_)
-        old = self._store._objects.get(key)  # noqa: SLF001 - the writer is the store's other half
+        old = self._content.objects.get(key)
         if old is not None and not _newer(object_, old):
             return None
-        self._store._objects[key] = object_  # noqa: SLF001 - as above
+        self._content.objects[key] = object_
         self._reindex(key, old, object_)
         return Change(key, old, object_)
 
     def remove(self, object_: T) -> Change[T] | None:
         """Takes a deletion, told with the object's last state; None when it is not stored, or is newer than the deletion."""
         key = key_of(object_)
-        old = self._store._objects.get(key)  # noqa: SLF001 - as above
+        old = self._content.objects.get(key)
         if old is None or _newer(old, object_):
             return None
         return self.drop(key)
 
     def drop(self, key: Key) -> Change[T] | None:
         """Takes an object out, whatever its version."""
-        old = self._store._objects.pop(key, None)  # noqa: SLF001 - as above
+        old = self._content.objects.pop(key, None)
         if old is None:
             return None
         self._reindex(key, old, None)
@@ -123,11 +132,9 @@ class StoreWriter(Generic[T]):
 
     def replace(self, objects: Iterable[T], version: str) -> list[Change[T]]:
         """Swaps in a full list and says what is different now, deletions that were missed included."""
-        store, initial = self._store, not self._store._synced  # noqa: SLF001 - as above
-        old, new = store._objects, {key_of(item): item for item in objects}  # noqa: SLF001 - as above
-        store._objects = new  # noqa: SLF001 - as above
-        store._version = version_number(version)  # noqa: SLF001 - as above
-        store._synced = True  # noqa: SLF001 - as above
+        content, initial = self._content, not self._content.synced
+        old, new = content.objects, {key_of(item): item for item in objects}
+        content.objects, content.version, content.synced = new, version_number(version), True
         gone = [Change(key, item, None, missed=True) for key, item in old.items() if key not in new]
         come = [
             Change(key, old.get(key), item, initial=initial)
@@ -140,12 +147,11 @@ class StoreWriter(Generic[T]):
 
     def progress(self, version: str) -> None:
         """Everything up to this version is included."""
-        store = self._store
-        store._version = max(store._version, version_number(version))  # noqa: SLF001 - as above
+        self._content.version = max(self._content.version, version_number(version))
 
     def _reindex(self, key: Key, old: T | None, new: T | None) -> None:
-        for name, indexer in self._store._indexers.items():  # noqa: SLF001 - as above
-            index = self._store._indexes[name]  # noqa: SLF001 - as above
+        for name, indexer in self._content.indexers.items():
+            index = self._content.indexes[name]
             for value in indexer(old) if old is not None else ():
                 index.get(value, {}).pop(key, None)
                 if not index.get(value):
