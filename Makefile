@@ -52,7 +52,7 @@ test: venv binaries ## Unit and integration tests (integration: on real API serv
 test-unit: venv ## Unit tests alone.
 	@$(BIN)/pytest tests/unit -m "not deep"
 
-test-deep: venv binaries ## The long property tests.
+test-deep: venv ## The long runs: generated faults against the runtime, a year of 200 identities, a week of 10,000.
 	@MSA_DEEP=1 $(BIN)/pytest tests/unit -m deep
 
 ##@ Try
