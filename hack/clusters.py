@@ -9,6 +9,7 @@ python -m hack.clusters list
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ from hack.processes import Process, wait_until
 HOME = Path(__file__).parents[1] / "build" / "clusters"
 _READY_SECONDS = 60.0
 _PORTS = (15_000, 32_000)
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 class ClusterError(Exception):
@@ -294,6 +296,10 @@ def running(name: str, home: Path = HOME, *, extra: tuple[str, ...] = ()) -> Ite
 
 
 def main(arguments: list[str]) -> int:
+    if any(not _NAME.fullmatch(name) for name in arguments[1:]):
+        raise ClusterError(
+            f"{arguments[1]!r} is no name for a cluster: use lower-case letters, digits and dashes"
+        )
     match arguments:
         case ["up", name]:
             cluster = Cluster(name, HOME / name)
@@ -302,7 +308,9 @@ def main(arguments: list[str]) -> int:
         case ["down", name]:
             Cluster(name, HOME / name, binaries={}).down()
         case ["kubeconfig", name]:
-            print(Cluster(name, HOME / name, binaries={}).kubeconfig)
+            if not (kubeconfig := Cluster(name, HOME / name, binaries={}).kubeconfig).exists():
+                raise ClusterError(f"there is no cluster {name!r}: make cluster-up NAME={name}")
+            print(kubeconfig)
         case ["list"]:
             for folder in sorted(HOME.glob("*/")):
                 state = "up" if Process("apiserver", folder).pid() else "down"
