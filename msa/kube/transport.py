@@ -61,6 +61,7 @@ class _Sessions:
     """The pools of one credential; replaced as a whole with it."""
 
     credential: Credential
+    inactivity: float
     requests: aiohttp.ClientSession = field(init=False)
     streams: aiohttp.ClientSession = field(init=False)
 
@@ -70,7 +71,7 @@ class _Sessions:
         )
         # A watch holds its connection for minutes: streams have a pool of their own, without a limit.
         self.streams = self._session(
-            0, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=INACTIVITY_SECONDS)
+            0, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self.inactivity)
         )
 
     def _session(self, limit: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
@@ -101,6 +102,7 @@ class Transport:
         load: reads the credential.
         metrics: where requests are counted.
         fence: called before every request that writes; raises `Fenced` when this process may not write.
+        inactivity: seconds after which a silent stream counts as dead.
     """
 
     def __init__(
@@ -108,7 +110,10 @@ class Transport:
         load: Callable[[], Awaitable[Credential]],
         metrics: Metrics,
         fence: Callable[[], None] = lambda: None,
+        *,
+        inactivity: float = INACTIVITY_SECONDS,
     ) -> None:
+        self._inactivity = inactivity
         self._load = load
         self._metrics = metrics
         self._fence = fence
@@ -289,7 +294,7 @@ class Transport:
     def _take(self, credential: Credential) -> None:
         if self._sessions is not None:
             self._retired.append((time.monotonic(), self._sessions))
-        self._sessions = _Sessions(credential)
+        self._sessions = _Sessions(credential, self._inactivity)
         self._base = credential.server
         self._host = URL(credential.server).authority
         self._counters.clear()

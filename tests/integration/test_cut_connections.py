@@ -8,7 +8,7 @@ from msa.api import names
 from tests.integration.conftest import StartAddon
 from tests.support import identities
 from tests.support.identities import condition, create, token
-from tests.support.proxy import cutting_proxy
+from tests.support.proxy import unruly_proxy
 
 
 def test_identities_come_and_go_while_every_connection_to_the_hub_is_cut_again_and_again(
@@ -16,7 +16,7 @@ def test_identities_come_and_go_while_every_connection_to_the_hub_is_cut_again_a
 ) -> None:
     addon = start_addon("cut")
     addon.stop()
-    with cutting_proxy(urlsplit(addon.hub.server).port or 0, seed=1) as proxy:
+    with unruly_proxy(urlsplit(addon.hub.server).port or 0, seed=1) as proxy:
         kubeconfig = addon.hub_kubeconfig
         kubeconfig.write_text(
             kubeconfig.read_text().replace(addon.hub.server, f"https://127.0.0.1:{proxy.port}")

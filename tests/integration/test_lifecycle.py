@@ -133,9 +133,13 @@ def test_a_replaced_hub_kubeconfig_is_taken_up_without_a_restart(start_addon: St
     wait_ready(addon, "before")
     fresh = addon.hub.kubeconfig_for(f"{addon.user}", file=addon.hub_kubeconfig.with_suffix(".new"))
     fresh.replace(addon.hub_kubeconfig)
+    for number in range(12):  # some with the old one, some with the new one
+        create(addon, f"meanwhile-{number}")
+        time.sleep(0.5)
     assert wait_until(lambda: "credential_reloaded" in addon.process.log.read_text(), 20, 0.2)
-    create(addon, "after")
-    wait_ready(addon, "after")
+    for number in range(12):
+        wait_ready(addon, f"meanwhile-{number}")
+    assert "reconcile_failed" not in addon.process.log.read_text()
 
 
 def test_a_life_shortened_by_the_server_is_told_and_renewed_by_what_was_granted(

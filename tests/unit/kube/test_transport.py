@@ -10,7 +10,6 @@ from prometheus_client import CollectorRegistry
 
 from hack.pki import Authority
 from msa.api.core import ServiceAccount
-from msa.kube import transport as transport_module
 from msa.kube.credentials import Credential
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
@@ -292,23 +291,25 @@ async def test_a_line_that_is_no_event_at_all_is_an_error(server: Server, transp
             await stream.receive()
 
 
-async def test_a_silent_watch_is_given_up(
-    server: Server, transport: Transport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_watch_is_given_up(server: Server, transport: Transport) -> None:
     async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _head: bytes) -> None:
         writer.write(_stream(_LINE, ended=False))
         await writer.drain()
         await asyncio.sleep(5)
 
-    monkeypatch.setattr(transport_module, "INACTIVITY_SECONDS", 0.2)
-    transport._take(transport.credential)
+    async def load() -> Credential:
+        return transport.credential
+
+    impatient = Transport(load, Metrics(CollectorRegistry()), inactivity=0.2)
+    await impatient.open()
     server.answers = [silent]
-    async with _accounts(transport).watch(
+    async with _accounts(impatient).watch(
         resource_version="5", initial_events=False, timeout_seconds=5
     ) as stream:
         await stream.receive()
         with pytest.raises(errors.Network, match="in time"):
             await stream.receive()
+    await impatient.close()
 
 
 async def test_an_event_of_five_megabytes_is_read(server: Server, transport: Transport) -> None:
