@@ -11,6 +11,7 @@ import msa
 from msa.agent.reconciler import Caches
 from msa.api import names
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.policy.status import OURS
 from msa.runtime.metrics import Metrics
 from msa.runtime.queue import QueueStatistics
 from msa.runtime.recorder import EventRecorder, ObjectReference
@@ -122,6 +123,8 @@ class CacheCollector(Collector):
         counts: dict[tuple[str, str], int] = {}
         for identity in self.caches.identities.values():
             for condition in identity.status.conditions:
+                if condition.type not in OURS:  # a tenant may write others: series are not theirs to make
+                    continue
                 key = (condition.type, condition.status)
                 counts[key] = counts.get(key, 0) + 1
         ready = GaugeMetricFamily(

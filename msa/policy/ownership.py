@@ -38,8 +38,8 @@ def is_labelled(metadata: ObjectMeta) -> bool:
 
 def owns_account(identity: ManagedServiceAccount, account: ServiceAccount) -> bool:
     """Our label, or, where it was lost, our annotation with this identity's UID."""
-    metadata = account.metadata
-    return is_labelled(metadata) or metadata.annotation(names.ANNOTATION_OWNER_UID) == identity.metadata.uid
+    owner = account.metadata.annotation(names.ANNOTATION_OWNER_UID)
+    return is_labelled(account.metadata) or owner == identity.metadata.uid != ""
 
 
 def refused_account(namespace: str, name: str) -> Refusal:

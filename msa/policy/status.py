@@ -17,7 +17,7 @@ TOKEN_REPORTED = "TokenReported"  # noqa: S105 - the name of a condition
 SECRET_CREATED = "SecretCreated"  # noqa: S105 - the name of a condition
 READY = "Ready"
 LIFETIME_SHORTENED = "LifetimeShortened"
-_OURS = (TOKEN_REPORTED, SECRET_CREATED, READY, LIFETIME_SHORTENED)
+OURS = (TOKEN_REPORTED, SECRET_CREATED, READY, LIFETIME_SHORTENED)
 
 
 @frozen
@@ -65,7 +65,7 @@ def wanted(
     generation = identity.metadata.generation
     found = _conditions(holding, request, trouble, generation)
     ours = {condition.type for condition in found}
-    kept = tuple(item for item in identity.status.conditions if item.type not in _OURS or item.type in ours)
+    kept = tuple(item for item in identity.status.conditions if item.type not in OURS or item.type in ours)
     merged = conditions.merge(kept, found, now)
     status = Status(
         conditions=merged, observed_generation=generation, service_account_ref=_account_ref(holding.account)
@@ -115,15 +115,18 @@ def _conditions(
             if has_secret
             else condition(SECRET_CREATED, holds=False, reason=trouble.reason, message=trouble.message),
         ]
-    if (message := _shortening(holding.claims, request)) is not None:
+    if (message := _shortening(holding.credential, request)) is not None:
         found.append(
             condition(LIFETIME_SHORTENED, holds=True, reason="GrantedLessThanRequested", message=message)
         )
     return found
 
 
-def _shortening(claims: Claims | None, request: Request | None) -> str | None:
-    if claims is None or request is None or not shortened(claims, request):
+def _shortening(credential: Credential | None, request: Request | None) -> str | None:
+    """Of a token that was asked for what the spec says now; one from before an edit of the spec tells nothing of the cluster."""
+    if credential is None or (claims := credential.claims) is None or request is None:
+        return None
+    if credential.marks.requested not in ("", request.render()) or not shortened(claims, request):
         return None
     granted = render(claims.expires_at - claims.issued_at)
     return (

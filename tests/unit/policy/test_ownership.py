@@ -1,0 +1,129 @@
+import shlex
+
+import pytest
+from msgspec.structs import replace
+
+from msa.api import names
+from msa.api.core import ServiceAccount
+from msa.api.managedserviceaccount import ServiceAccountRef, Status, TokenSecretRef
+from msa.api.meta import ObjectMeta
+from msa.policy.ownership import (
+    is_labelled,
+    owns_account,
+    owns_secret,
+    refused_account,
+    refused_name,
+    refused_secret,
+)
+from tests.support.builders import NAMESPACE, account, credential, identity, with_metadata
+
+OURS = {names.LABEL_MANAGED: "true"}
+MADE_FOR = names.ANNOTATION_OWNER_UID
+CLAIMING_ALL = replace(
+    identity(),
+    status=Status(
+        token_secret_ref=TokenSecretRef("one"),
+        service_account_ref=ServiceAccountRef(NAMESPACE, "one", "sa-uid"),
+    ),
+)
+"""An identity whose status, which a tenant may write, says that account and Secret are its own."""
+
+
+def _account(labels: dict[str, str] | None, annotations: dict[str, str] | None = None) -> ServiceAccount:
+    return ServiceAccount(replace(account().metadata, labels=labels, annotations=annotations))
+
+
+def test_the_agents_own_service_account_is_no_name_for_an_identity() -> None:
+    refusal = refused_name(identity("managed-serviceaccount"))
+    assert refusal is not None
+    assert refusal.reason == "ReservedName"
+    assert "'managed-serviceaccount'" in refusal.message
+    assert "choose another name" in refusal.message
+
+
+@pytest.mark.parametrize("name", ["one", "default", "managed-serviceaccount-2", "managed-serviceaccoun"])
+def test_any_other_name_may_be_had(name: str) -> None:
+    assert refused_name(identity(name)) is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "ours"),
+    [
+        (OURS, True),
+        (OURS | {"team": "blue"}, True),
+        (None, False),
+        ({}, False),
+        ({names.LABEL_MANAGED: "false"}, False),
+        ({names.LABEL_MANAGED: "True"}, False),
+        ({names.LABEL_MANAGED: ""}, False),
+        ({"is-managed-serviceaccount": "true"}, False),
+    ],
+)
+def test_our_label_counts_with_the_value_true_alone(labels: dict[str, str] | None, *, ours: bool) -> None:
+    assert is_labelled(ObjectMeta(labels=labels)) is ours
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "ours"),
+    [
+        pytest.param(OURS, None, True, id="label"),
+        pytest.param(None, {MADE_FOR: "msa-uid"}, True, id="label lost, made for this identity"),
+        pytest.param(OURS, {MADE_FOR: "older"}, True, id="label, made for an earlier identity"),
+        pytest.param(None, {MADE_FOR: "older"}, False, id="label lost, made for an earlier identity"),
+        pytest.param({names.LABEL_MANAGED: "false"}, None, False, id="label set to false"),
+        pytest.param(None, {MADE_FOR: ""}, False, id="empty annotation"),
+        pytest.param({MADE_FOR: "msa-uid"}, None, False, id="annotation's name as a label"),
+        pytest.param(None, {names.LABEL_MANAGED: "true"}, False, id="label's name as an annotation"),
+        pytest.param(None, None, False, id="nothing"),
+    ],
+)
+def test_a_service_account_is_ours_by_its_label_or_its_annotation(
+    labels: dict[str, str] | None, annotations: dict[str, str] | None, *, ours: bool
+) -> None:
+    assert owns_account(CLAIMING_ALL, _account(labels, annotations)) is ours
+
+
+@pytest.mark.parametrize(
+    ("labels", "owners", "ours"),
+    [
+        pytest.param(OURS, ("msa-uid",), True, id="label and owner"),
+        pytest.param(OURS, (), True, id="owner lost"),
+        pytest.param(None, ("msa-uid",), True, id="label lost"),
+        pytest.param(None, ("another", "msa-uid"), True, id="label lost, one of several owners"),
+        pytest.param(None, ("older",), False, id="owned by an earlier identity"),
+        pytest.param(None, ("msa-uid-2",), False, id="owner whose UID only begins alike"),
+        pytest.param({names.LABEL_MANAGED: "false"}, (), False, id="label set to false"),
+        pytest.param(None, (), False, id="nothing"),
+    ],
+)
+def test_a_secret_is_ours_by_its_label_or_its_owner(
+    labels: dict[str, str] | None, owners: tuple[str, ...], *, ours: bool
+) -> None:
+    stored = with_metadata(credential(owners=owners), labels=labels)
+    assert owns_secret(CLAIMING_ALL, stored) is ours
+
+
+def test_an_identity_without_a_uid_owns_nothing_that_merely_lacks_our_annotation() -> None:
+    nameless = replace(identity(), metadata=replace(identity().metadata, uid=""))
+    assert not owns_account(nameless, ServiceAccount(ObjectMeta(name="one")))
+
+
+def test_a_service_account_of_that_name_that_is_not_ours_is_refused_with_the_way_out() -> None:
+    """The command that the message ends with names the account and gives it what makes it ours."""
+    refusal = refused_account("install", "one")
+    assert refusal.reason == "ServiceAccountConflict"
+    assert "ServiceAccount install/one on the managed cluster" in refusal.message
+    command, label = refusal.message.partition("kubectl ")[2].rsplit(" ", 1)
+    assert shlex.split(command) == ["label", "-n", "install", "serviceaccount", "one"]
+    assert owns_account(identity(), _account(dict([label.split("=")])))
+
+
+def test_a_secret_of_that_name_that_is_not_ours_is_refused_with_the_way_out() -> None:
+    """The command that the message ends with names the Secret and gives it what makes it ours."""
+    refusal = refused_secret(identity())
+    assert refusal.reason == "SecretConflict"
+    assert "Secret cluster1/one on the hub" in refusal.message
+    command, label = refusal.message.partition("kubectl ")[2].rsplit(" ", 1)
+    assert shlex.split(command) == ["label", "-n", "cluster1", "secret", "one"]
+    labelled = with_metadata(credential(owners=()), labels=dict([label.split("=")]))
+    assert owns_secret(identity(), labelled)
