@@ -1,16 +1,10 @@
 """The agent put together: settings -> clients -> caches -> reconciler -> tasks. The one place here that knows `kube`."""
 
-import gc
-import math
-import os
-import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -18,8 +12,7 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 from attrs import frozen
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry
 
 from msa.agent.cluster import ManagedCluster
 from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
@@ -32,7 +25,6 @@ from msa.api import names
 from msa.api.core import Credential, Secret, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.kube import credentials
-from msa.kube.credentials import CredentialError
 from msa.kube.events import KubeEvents
 from msa.kube.lease import KubeLease
 from msa.kube.resources import Resource, Selection
@@ -42,44 +34,17 @@ from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
 from msa.runtime.errors import ApiError
 from msa.runtime.freshness import Freshness
-from msa.runtime.health import Check, LoopLag, observe_garbage_collection, report
 from msa.runtime.heartbeat import Heartbeat
-from msa.runtime.http import Response, parse_address, serve
 from msa.runtime.informer import Informer
-from msa.runtime.leader import Fence, LeaderElector, LeaseLost
+from msa.runtime.leader import Fence, LeaderElector
 from msa.runtime.metrics import Metrics
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.recorder import EventRecorder
 from msa.runtime.result import Key
 from msa.runtime.store import Change
-from msa.runtime.supervisor import Ended, for_ever
+from msa.runtime.supervisor import Addresses, StartError, Supervisor, Task
 
-_GRACE_SECONDS = 8.0
-_GC_THRESHOLD = 50_000
 _log = structlog.get_logger(__name__)
-
-
-class StartError(Exception):
-    """The agent cannot start; the message is one line that says why and what would help."""
-
-
-def main(settings: AgentSettings) -> int:
-    """Runs until it is told to stop; the exit code."""
-    code = 0
-    try:
-        anyio.run(partial(run, settings))
-    except* (StartError, CredentialError, LeaseLost, Ended) as group:
-        print(f"msa agent: {_first(group)}", file=sys.stderr)  # noqa: T201 - for whoever started it
-        code = 1
-    except* Exception as group:  # noqa: BLE001 - a bug: told where logs are read, then the process is started again
-        _log.critical("crashed", exc_info=group)
-        code = 1
-    return code
-
-
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
-    inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
 async def run(settings: AgentSettings) -> None:
@@ -181,8 +146,6 @@ class _Agent:
     queue: WorkQueue
     controller: Controller
     recorder: EventRecorder
-    collector: CacheCollector
-    lag: LoopLag
     elector: LeaderElector | None
     sweep: TokenSweep
 
@@ -219,9 +182,7 @@ class _Agent:
             ephemeral=settings.feature_gates.ephemeral_identity,
         )
         queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
-        collector = CacheCollector(
-            caches, queue.name, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew}
-        )
+        collector = CacheCollector(caches, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew})
         metrics.registry.register(collector)
         return cls(
             settings=settings,
@@ -237,8 +198,6 @@ class _Agent:
                 queue, reconciler, workers=settings.workers, freshness=reconciler.freshness, metrics=metrics
             ),
             recorder=recorder,
-            collector=collector,
-            lag=LoopLag(metrics),
             elector=_elector(settings, managed, fence, rng, metrics),
             sweep=TokenSweep(
                 cluster, secrets.store, TokenReviews(sources.secrets, sources.reviews), queue.add
@@ -246,43 +205,33 @@ class _Agent:
         )
 
     async def run(self) -> None:
-        """Starts everything in order: probes, caches, heartbeat, and the workers once the caches are complete."""
+        """Runs until it is told to stop."""
         await self._check_managed_cluster()
         for informer in self._informers():
             informer.subscribe(self._enqueue)
         self.cluster.on_change = self._enqueue_all
-        async with anyio.create_task_group() as tasks:
-            await self._start_servers(tasks)
+        # Events, the heartbeat and the sweep write, so they begin with the lead, as the workers do.
+        leading: dict[str, Task] = {
+            "sending of Events": self.recorder.run,
+            "review of tokens": self.sweep.run,
+        }
+        if self.settings.lease_health_check:
+            leading["heartbeat"] = self._heartbeat().run
+        await Supervisor(
+            metrics=self.metrics,
+            addresses=Addresses(self.settings.metrics_address, self.settings.health_address),
+            informers=self._informers(),
+            controllers=(self.controller,),
+            always={
+                "reloading of the hub's credential": self.hub.run,
+                "reloading of the managed cluster's credential": self.managed.run,
+                "watching over the managed cluster's keys": self.cluster.run,
+            },
+            leading=leading,
+            elector=self.elector,
             # Before the Secrets come: their signatures are checked as they are read.
-            await self.cluster.refresh()
-            for name, task in (
-                ("reloading of the hub's credential", self.hub.run),
-                ("reloading of the managed cluster's credential", self.managed.run),
-                ("watching over the managed cluster's keys", self.cluster.run),
-                ("measuring of the event loop", self.lag.run),
-                *((f"watch of {informer.resource}", informer.run) for informer in self._informers()),
-            ):
-                tasks.start_soon(for_ever, name, task)
-            tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
-            observe_garbage_collection(self.metrics)
-            gc.set_threshold(_GC_THRESHOLD)
-            for informer in self._informers():
-                await informer.wait_synced()
-            gc.collect()
-            gc.freeze()  # the caches are not searched again at every collection
-            _log.info("ready", identities=len(self.identities.store), secrets=len(self.secrets.store))
-            await (self._lead() if self.elector is None else self.elector.run(self._lead))
-            tasks.cancel_scope.cancel()
-
-    async def _lead(self) -> None:
-        """Works until told to stop. Events, the heartbeat and the workers write, so they begin here."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(for_ever, "sending of Events", self.recorder.run)
-            tasks.start_soon(for_ever, "review of tokens", self.sweep.run)
-            if self.settings.lease_health_check:
-                tasks.start_soon(for_ever, "heartbeat", self._heartbeat().run)
-            await self.controller.run()
-            tasks.cancel_scope.cancel()
+            prepare=self.cluster.refresh,
+        ).run()
 
     def _informers(
         self,
@@ -310,35 +259,6 @@ class _Agent:
                 "the managed cluster does not serve serviceaccounts/token: Kubernetes 1.22 or later is needed there"
             )
 
-    async def _start_servers(self, tasks: anyio.abc.TaskGroup) -> None:
-        async def scrape() -> Response:
-            self.collector.queue = self.queue.statistics()
-            body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry)
-            return Response(body, content_type=CONTENT_TYPE_LATEST)
-
-        alive = (
-            self.lag.problem,
-            self.controller.problem,
-            *(informer.problem for informer in self._informers()),
-            *([self.elector.problem] if self.elector is not None else []),
-        )
-        livez = partial(report, alive)
-        readyz = partial(report, tuple(_readiness(informer) for informer in self._informers()))
-        servers = (
-            ("--metrics-bind-address", self.settings.metrics_address, {"/metrics": scrape}),
-            (
-                "--health-probe-bind-address",
-                self.settings.health_address,
-                {"/healthz": livez, "/livez": livez, "/readyz": readyz},
-            ),
-        )
-        for flag, text, routes in servers:
-            try:
-                if (address := parse_address(text)) is not None:
-                    await tasks.start(serve, address, routes)
-            except (ValueError, OSError) as error:
-                raise StartError(f"{flag}={text}: {error}") from None
-
     def _heartbeat(self) -> Heartbeat:
         lock = KubeLease(self.managed, self.settings.install_namespace, names.ADDON)
         return Heartbeat(lock, socket.gethostname(), self._trouble, wall_clock)
@@ -349,15 +269,6 @@ class _Agent:
         found = (informer.trouble() or informer.problem(now) for informer in self._informers())
         return next((trouble for trouble in found if trouble is not None), None)
 
-    async def _stop_on_signal(self, scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                if scope.deadline < math.inf:
-                    os._exit(128 + number)  # a second signal: whoever sends it does not want to wait
-                _log.info("stopping", signal=signal.Signals(number).name)
-                self.queue.shut_down()
-                scope.deadline = anyio.current_time() + _GRACE_SECONDS
-
 
 def _no_fence() -> None:
     """A single replica may always write."""
@@ -366,7 +277,3 @@ def _no_fence() -> None:
 def _hub_now(hub: Transport) -> datetime:
     """What the hub's clock shows at least: the skew is known to half a second, and no identity may end early for that."""
     return wall_clock() + timedelta(seconds=(hub.clock_skew or 0.0) - SKEW_ERROR_SECONDS)
-
-
-def _readiness(informer: Informer[Any]) -> Check:
-    return lambda _now: informer.not_synced()

@@ -7,13 +7,11 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-import msa
 from msa.agent.reconciler import Caches
 from msa.api import names
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.policy.status import OURS
 from msa.runtime.metrics import Metrics
-from msa.runtime.queue import QueueStatistics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -73,20 +71,15 @@ class CacheCollector(Collector):
     """Series that are read when they are asked for, in a thread: a scrape of 10,000 identities does not hold the loop.
 
     Attributes:
-        queue_name: label of the queue's series.
         skews: clock skew in seconds by side, None while unknown.
-        queue: the queue's state; set on the loop before each scrape, since a queue may be looked at only there.
     """
 
     caches: Caches
-    queue_name: str
     skews: Callable[[], dict[str, float | None]]
-    queue: QueueStatistics | None = None
 
     def collect(self) -> Iterable[Metric]:
         yield from self._tokens()
         yield self._conditions()
-        yield from self._queue()
         skew = GaugeMetricFamily(
             "msa_clock_skew_seconds", "How far a server's clock is ahead of ours.", labels=("side",)
         )
@@ -94,9 +87,6 @@ class CacheCollector(Collector):
             if seconds is not None:
                 skew.add_metric((side,), seconds)
         yield skew
-        build = GaugeMetricFamily("msa_build_info", "1, with the version.", labels=("version",))
-        build.add_metric((msa.__version__,), 1)
-        yield build
 
     def _tokens(self) -> Iterable[Metric]:
         labels = ("namespace", "name")
@@ -133,24 +123,3 @@ class CacheCollector(Collector):
         for key, count in sorted(counts.items()):
             ready.add_metric(key, count)
         return ready
-
-    def _queue(self) -> Iterable[Metric]:
-        statistics, label = self.queue, (self.queue_name,)
-        if statistics is None:
-            return
-        for name, text, value in (
-            ("workqueue_depth", "Keys that wait for a worker.", sum(statistics.ready.values())),
-            (
-                "workqueue_unfinished_work_seconds",
-                "Seconds of work under way.",
-                statistics.unfinished_seconds,
-            ),
-            (
-                "workqueue_longest_running_processor_seconds",
-                "The slowest worker's time.",
-                statistics.longest_running_seconds,
-            ),
-        ):
-            family = GaugeMetricFamily(name, text, labels=("name",))
-            family.add_metric(label, value)
-            yield family

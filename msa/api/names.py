@@ -13,7 +13,20 @@ ADDON: Final = "managed-serviceaccount"
 AGENT_LEADER_LEASE: Final = "managed-serviceaccount-addon-agent"
 """Lease that replicas of the agent compete for, in the install namespace."""
 
+AGENT_DEPLOYMENT: Final = "managed-serviceaccount-addon-agent"
+AGENT_CONTAINER: Final = "addon-agent"
+AGENT_ROLE: Final = "managed-serviceaccount-addon-agent"
+"""The agent's Role and RoleBinding in its cluster's namespace on the hub."""
+
 AGENT_SERVICE_ACCOUNT: Final = "managed-serviceaccount"
+HUB_KUBECONFIG_SECRET: Final = "managed-serviceaccount-hub-kubeconfig"  # noqa: S105 - a Secret's name
+PULL_SECRET: Final = "open-cluster-management-image-pull-credentials"  # noqa: S105 - a Secret's name
+DEPLOY_WORK: Final = f"addon-{ADDON}-deploy-0"
+MANAGER_LEADER_LEASE: Final = "managed-serviceaccount-addon-manager"
+"""Lease that replicas of the manager compete for, in its namespace."""
+
+HUB_NAMESPACE: Final = "open-cluster-management-addon"
+IMAGE: Final = "quay.io/open-cluster-management/managed-serviceaccount"
 DEFAULT_INSTALL_NAMESPACE: Final = "open-cluster-management-agent-addon"
 
 LABEL_MANAGED: Final = f"{GROUP}/is-managed-serviceaccount"

@@ -1,5 +1,6 @@
 """`msa agent`: flags and environment to settings, then run."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -148,9 +149,12 @@ def _run(log_level: str, **values: object) -> int:
       msa agent --cluster-name=cluster1 --kubeconfig=hub.kubeconfig --spoke-kubeconfig=cluster1.kubeconfig
     """
     logs.configure(log_level)
-    from msa.agent import app  # noqa: PLC0415 - its libraries cost time and memory that --help should not pay
+    # Not at the top: these libraries cost time and memory that --help should not pay.
+    from msa.agent import app  # noqa: PLC0415
+    from msa.cli.execute import execute  # noqa: PLC0415
 
-    return app.main(AgentSettings(**values))  # type: ignore[arg-type]  # click has converted each by its option's type
+    settings = AgentSettings(**values)  # type: ignore[arg-type]  # click has converted each by its option's type
+    return execute("agent", partial(app.run, settings))
 
 
 command = click.Command("agent", callback=_run, params=_options(), help=_run.__doc__)

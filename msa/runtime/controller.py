@@ -32,7 +32,7 @@ class Controller:
     def __init__(
         self, queue: WorkQueue, reconcile: Reconcile, *, workers: int, freshness: Freshness, metrics: Metrics
     ) -> None:
-        self._queue = queue
+        self.queue = queue
         self._reconcile = reconcile
         self._workers = workers
         self._freshness = freshness
@@ -53,15 +53,15 @@ class Controller:
     async def run(self) -> None:
         """Works until the queue is shut down; what was begun is finished."""
         async with anyio.create_task_group() as group:
-            group.start_soon(self._queue.run)
+            group.start_soon(self.queue.run)
             for _ in range(self._workers):
                 group.start_soon(self._work)
 
     def problem(self, now: float) -> str | None:  # noqa: ARG002 - the shape of a health check
         """A worker that cannot get done, None while all is well."""
-        longest = self._queue.statistics().longest_running_seconds
+        longest = self.queue.statistics().longest_running_seconds
         return (
-            f"{self._queue.name}: a worker has been busy for {longest:.0f} s"
+            f"{self.queue.name}: a worker has been busy for {longest:.0f} s"
             if longest > _STUCK_SECONDS
             else None
         )
@@ -69,7 +69,7 @@ class Controller:
     async def _work(self) -> None:
         while True:
             try:
-                key = await self._queue.get()
+                key = await self.queue.get()
             except ShutDown:
                 return
             self._active.inc()
@@ -77,7 +77,7 @@ class Controller:
                 await self._handle(key)
             finally:
                 self._active.dec()
-                self._queue.done(key)
+                self.queue.done(key)
 
     async def _handle(self, key: Key) -> None:
         start = anyio.current_time()
@@ -85,13 +85,13 @@ class Controller:
         if lag is not None and lag > 0:
             # The informer's own event brings the key back; the delay is for the case that it never comes.
             self._stale.inc()
-            self._queue.add_after(key, lag)
+            self.queue.add_after(key, lag)
             return
         if lag is not None:
             self._stale_timeouts.inc()
             self._freshness.give_up(key)
         with structlog.contextvars.bound_contextvars(
-            controller=self._queue.name, key=key, reconcile_id=next(self._numbers)
+            controller=self.queue.name, key=key, reconcile_id=next(self._numbers)
         ):
             outcome = await self._attempt(key)
             self._seconds.observe(anyio.current_time() - start)
@@ -110,26 +110,26 @@ class Controller:
             case ApiError() as error:
                 self._results["error"].inc()
                 self._errors.inc()
-                delay = self._queue.retry(key, getattr(error, "retry_after", None) or 0.0)
+                delay = self.queue.retry(key, getattr(error, "retry_after", None) or 0.0)
                 _log.warning(
                     "reconcile_failed", reason=error.reason, problem=error.message, retry_in=round(delay, 3)
                 )
             case Exception() as error:
                 self._results["error"].inc()
                 self._errors.inc()
-                delay = self._queue.retry(key)
+                delay = self.queue.retry(key)
                 _log.error("reconcile_crashed", retry_in=round(delay, 3), exc_info=error)
             case Terminal(reason=reason):
                 self._results["terminal"].inc()
                 self._terminal.inc()
-                self._queue.forget(key)
+                self.queue.forget(key)
                 _log.info("reconcile_refused", reason=reason)
             case RequeueAfter(seconds=seconds):
                 self._results["requeue_after"].inc()
-                self._queue.forget(key)
-                self._queue.add_after(key, seconds)
+                self.queue.forget(key)
+                self.queue.add_after(key, seconds)
             case Done():
                 self._results["success"].inc()
-                self._queue.forget(key)
+                self.queue.forget(key)
             case _:
                 assert_never(outcome)

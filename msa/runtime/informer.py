@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import structlog
 
+from msa.runtime.errors import ApiError, NotFound
 from msa.runtime.events import Added, Deleted, Failed, KubeObject, Modified, Unreadable, WatchEvent
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import ListWatch
@@ -37,6 +38,7 @@ class Informer(Generic[T]):
         transform: what is kept of an object, called once for each that comes; a ValueError from it means that the object
             cannot be read: it is counted, logged and kept out of the store, its last good state too, since that is history.
         indexes: by name, see `Store.by_index`.
+        optional: the server may not know the resource: nobody waits for its first list, and it is listed once it is there.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Informer(Generic[T]):
         *,
         transform: Callable[[Any], T] | None = None,
         indexes: Mapping[str, Index[T]] | None = None,
+        optional: bool = False,
     ) -> None:
         self.store: Store[T] = Store(indexes)
         self.resource = source.resource
@@ -55,7 +58,9 @@ class Informer(Generic[T]):
         self._malformed = metrics.malformed.labels(source.resource)
         self._handlers: list[Handler[T]] = []
         self._synced = anyio.Event()
-        self._reflector = Reflector(source, self, rng, metrics)
+        self._optional = optional
+        self._settled = anyio.Event()
+        self._reflector = Reflector(source, self, rng, metrics, on_failure=self._failed)
 
     def subscribe(self, handler: Handler[T]) -> None:
         """Tells `handler` of every change from now on; called before `run`, it learns of everything."""
@@ -68,6 +73,10 @@ class Informer(Generic[T]):
     async def wait_synced(self) -> None:
         """Returns once the store has been complete, and the handlers were told of all of it."""
         await self._synced.wait()
+
+    async def wait_settled(self) -> None:
+        """Returns once synced; of an optional resource also once the server said that it does not know it."""
+        await (self._settled if self._optional else self._synced).wait()
 
     def problem(self, now: float) -> str | None:
         """What is wrong with the watch, None while it is heard from.
@@ -88,7 +97,7 @@ class Informer(Generic[T]):
 
     def not_synced(self) -> str | None:
         """That it was never complete; None once it has been."""
-        return None if self.store.synced else f"{self.resource}: not listed yet"
+        return None if self.store.synced or self._optional else f"{self.resource}: not listed yet"
 
     @property
     def interruptions(self) -> int:
@@ -113,6 +122,7 @@ class Informer(Generic[T]):
             self._tell(change)
             await pause.maybe()
         self._synced.set()
+        self._settled.set()
 
     async def apply(self, events: Sequence[WatchEvent[Any]]) -> None:
         """Changes from the reflector, in order."""
@@ -122,6 +132,10 @@ class Informer(Generic[T]):
             if change is not None:
                 self._tell(change)
             await pause.maybe()
+
+    def _failed(self, error: ApiError) -> None:
+        if isinstance(error, NotFound):
+            self._settled.set()
 
     def _fold(self, event: WatchEvent[Any]) -> Change[T] | None:
         change: Change[T] | None = None

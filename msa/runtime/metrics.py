@@ -8,6 +8,8 @@ prometheus-client is used directly, the one library here beside those of design.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from msa import __version__
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a timestamp beside each series doubles a scrape and tells nothing; client-go has none
 
 _QUEUE_SECONDS = (0.0001, 0.001, 0.01, 0.1, 1, 10, 100, 1000)
@@ -21,6 +23,9 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        Gauge("msa_build_info", "1, with the version.", ("version",), registry=registry).labels(
+            __version__
+        ).set(1)
         name = ("name",)
         self.queue_adds = Counter(
             "workqueue_adds_total", "Keys added to the work queue.", name, registry=registry

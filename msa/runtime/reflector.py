@@ -1,6 +1,6 @@
 """Keeps a sink equal to a server's collection: does what `states` decides, with lists and watches through a port."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -90,9 +90,26 @@ class Heard:
 
 
 class Reflector(Generic[T]):
-    """One resource, followed for ever."""
+    """One resource, followed for ever.
 
-    def __init__(self, source: ListWatch[T], sink: Sink[T], rng: Random, metrics: Metrics) -> None:
+    Args:
+        source: where it is read.
+        sink: who is told.
+        rng: for jitter.
+        metrics: where it counts.
+        on_failure: called with every error, after it was noted.
+    """
+
+    def __init__(
+        self,
+        source: ListWatch[T],
+        sink: Sink[T],
+        rng: Random,
+        metrics: Metrics,
+        *,
+        on_failure: Callable[[ApiError], None] = lambda _error: None,
+    ) -> None:
+        self._on_failure = on_failure
         self._source = source
         self._sink = sink
         self._rng = rng
@@ -136,6 +153,7 @@ class Reflector(Generic[T]):
                     30 if changed else 10, "watch_failed", reason=error.reason, problem=error.message
                 )
                 self.heard.error = error
+                self._on_failure(error)
             case NoBookmark():
                 self._log.warning("watchlist_without_end", remedy="listing by pages from now on")
             case Listed() | Ended():

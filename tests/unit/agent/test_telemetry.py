@@ -8,13 +8,11 @@ from attrs import define, field
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry, generate_latest
 
-import msa
 from msa.agent.reconciler import Caches
 from msa.agent.telemetry import CacheCollector, Telemetry
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.meta import Condition
 from msa.runtime.metrics import Metrics
-from msa.runtime.queue import Lane, QueueStatistics
 from msa.runtime.recorder import EventRecord, EventRecorder, ObjectReference
 from msa.runtime.result import Key
 from msa.runtime.store import Store, StoreWriter
@@ -23,14 +21,6 @@ from tests.support.builders import HOUR, START, identity
 ONE = '{name="one",namespace="cluster1"}'
 EXPIRATION = "msa_token_expiration_timestamp_seconds"
 REFRESH = "msa_token_refresh_timestamp_seconds"
-STATISTICS = QueueStatistics(
-    ready={Lane.LIVE: 2, Lane.RETRY: 0, Lane.INITIAL: 3},
-    delayed=7,
-    processing=1,
-    oldest_seconds=9.0,
-    longest_running_seconds=4.0,
-    unfinished_seconds=6.0,
-)
 Tell: TypeAlias = Callable[[Telemetry], None]
 
 
@@ -52,7 +42,7 @@ def _registry(told: Tell) -> CollectorRegistry:
 
 
 def _collector(skews: Callable[[], dict[str, float | None]] = dict) -> CacheCollector:
-    return CacheCollector(Caches(Store(), Store(), Store()), "identities", skews)
+    return CacheCollector(Caches(Store(), Store(), Store()), skews)
 
 
 def _put(collector: CacheCollector, stored: ManagedServiceAccount) -> None:
@@ -219,19 +209,6 @@ def test_conditions_that_a_tenant_made_up_make_no_series() -> None:
     assert _series(collector, "msa_ready") == {'{condition="Ready",status="True"}': 1}
 
 
-def test_the_queues_series_are_as_the_loop_left_them() -> None:
-    collector = _collector()
-    collector.queue = STATISTICS
-    label = '{name="identities"}'
-    assert _series(collector, "workqueue_depth") == {label: 5}
-    assert _series(collector, "workqueue_unfinished_work_seconds") == {label: 6}
-    assert _series(collector, "workqueue_longest_running_processor_seconds") == {label: 4}
-
-
-def test_a_queue_that_was_not_looked_at_has_no_series() -> None:
-    assert not [family.name for family in _collector().collect() if family.name.startswith("workqueue")]
-
-
 def test_a_clock_skew_is_asked_for_at_each_scrape_and_left_out_while_unknown() -> None:
     skews: dict[str, float | None] = {"hub": 0.0, "managed": None}
     collector = _collector(lambda: skews)
@@ -240,14 +217,9 @@ def test_a_clock_skew_is_asked_for_at_each_scrape_and_left_out_while_unknown() -
     assert _series(collector, "msa_clock_skew_seconds") == {'{side="managed"}': -1.5}
 
 
-def test_the_version_is_told() -> None:
-    assert _series(_collector(), "msa_build_info") == {f'{{version="{msa.__version__}"}}': 1}
-
-
 def test_no_two_families_of_one_scrape_have_the_same_name() -> None:
     """Prometheus refuses the whole scrape otherwise."""
     collector = _collector()
-    collector.queue = STATISTICS
     registry = _registry(lambda _telemetry: None)
     registry.register(collector)
     families = [family.name for family in registry.collect()]

@@ -12,11 +12,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[AgentSettings]:
     """Instead of running, the agent notes what it was started with."""
     settings: list[AgentSettings] = []
 
-    def note(given: AgentSettings) -> int:
+    async def note(given: AgentSettings) -> None:
         settings.append(given)
-        return 0
 
-    monkeypatch.setattr(app, "main", note)
+    monkeypatch.setattr(app, "run", note)
     return settings
 
 
