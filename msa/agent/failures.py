@@ -19,10 +19,19 @@ class Stopped(Exception):
         trouble: what to report.
         patience: seconds until the next attempt; None for the backoff of failures.
         refused: it was our decision, not a failure.
+        retry_after: seconds that a server asked to wait at least.
     """
 
-    def __init__(self, trouble: Trouble, *, patience: float | None = None, refused: bool = False) -> None:
+    def __init__(
+        self,
+        trouble: Trouble,
+        *,
+        patience: float | None = None,
+        refused: bool = False,
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(trouble.message)
+        self.retry_after = retry_after
         self.trouble = trouble
         self.patience = patience
         self.refused = refused
@@ -47,7 +56,8 @@ def asking(side: Side) -> Iterator[None]:
     except Conflict:
         raise
     except ApiError as error:
-        raise Stopped(_trouble(side, error)) from error
+        wait = getattr(error, "retry_after", None) or 0.0
+        raise Stopped(_trouble(side, error), retry_after=wait) from error
 
 
 def _trouble(side: Side, error: ApiError) -> Trouble:

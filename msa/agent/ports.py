@@ -80,6 +80,10 @@ class Hub(Protocol):
         """The new resourceVersion; Conflict if the object changed after `identity` was read."""
         ...
 
+    async def identity_lives(self, name: str) -> bool:
+        """Whether there is a ManagedServiceAccount of that name that is not being deleted, whatever else it holds."""
+        ...
+
     async def delete_identity(self, identity: ManagedServiceAccount) -> None:
         """Deletes exactly this one, by UID; one that is gone already is no error."""
         ...

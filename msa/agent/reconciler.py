@@ -11,7 +11,7 @@ import anyio
 from attrs import evolve, field, frozen
 
 from msa.agent.cluster import ManagedCluster
-from msa.agent.failures import Side, Stopped, asking, refuse
+from msa.agent.failures import REFUSED_SECONDS, Side, Stopped, asking, refuse
 from msa.agent.ingest import CredentialIngest, written
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed, SecretContent
@@ -121,6 +121,10 @@ class TokenReconciler:
         """The ManagedServiceAccount is gone: its ServiceAccount goes, and with it every token. The Secret's owner is gone: so does it."""
         account = self._account(key)
         if account is not None and key != names.AGENT_SERVICE_ACCOUNT:
+            if await self.hub.identity_lives(key):
+                return RequeueAfter(
+                    REFUSED_SECONDS
+                )  # it is there and cannot be read: the informer tells of that
             await self.managed.delete_account(account)
         self._forget(key)
         return Done()
@@ -165,7 +169,7 @@ class TokenReconciler:
             return stop.patience
         claims = holding.claims
         left = claims.expires_at - self.cluster.now() if claims is not None else timedelta()
-        return retry_delay(self.setbacks.attempts(key, cause), left, self.rng.random())
+        return max(stop.retry_after, retry_delay(self.setbacks.attempts(key, cause), left, self.rng.random()))
 
     def _until_refresh(self, identity: ManagedServiceAccount, holding: Holding) -> float:
         claims = holding.claims
@@ -250,6 +254,7 @@ class TokenReconciler:
         expires = facts.claims.expires_at if facts.claims is not None else issued.expires_at
         marks = Marks(snapshot.request.render(), expires, self.now().replace(microsecond=0))
         content = SecretContent(issued.token, self.cluster.ca, marks)
+        self._refuse_unfit(snapshot, content, facts)
         credential = await self._write(key, identity, stored, content, facts)
         if facts.claims is not None:
             life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
@@ -260,6 +265,21 @@ class TokenReconciler:
             self.repairs.repaired(key, anyio.current_time())
             self.observer.repaired(identity, found.reason, found.message)
         return credential
+
+    def _refuse_unfit(self, snapshot: Snapshot, content: SecretContent, facts: TokenFacts) -> None:
+        """A new token that would be replaced at once is never written: the account may be another's by now, or the server alters requests."""
+        would_be = written(snapshot.identity, content, facts, "")
+        found = violation(
+            evolve(snapshot, credential=would_be, cluster=self.cluster.view()), self.cluster.now()
+        )
+        match found:
+            case Reissue(reason=reason, message=message) if reason not in _TIMELY:
+                trouble = Trouble(
+                    "UnfitToken",
+                    f"the managed cluster issued a token that is not what was asked for ({reason}: {message}): the Secret is left as it "
+                    f"was; see what replaces the ServiceAccount, or alters token requests, there",
+                )
+                raise Stopped(trouble)
 
     async def _facts(self, token: bytes) -> TokenFacts:
         facts = self.ingest.facts(token)

@@ -44,6 +44,16 @@ class _Written(Struct, frozen=True):
     metadata: ObjectMeta
 
 
+class _Deletion(Struct, frozen=True, rename="camel"):
+    deletion_timestamp: str | None = None
+
+
+class _Marked(Struct, frozen=True):
+    """Any object, as far as whether it is being deleted."""
+
+    metadata: _Deletion
+
+
 class _TokenRequestStatus(Struct, frozen=True, rename="camel"):
     token: str
     expiration_timestamp: datetime
@@ -130,6 +140,13 @@ class HubWrites:
             identity.metadata.name, body, into=_Written, subresource="status"
         )
         return written.metadata.resource_version
+
+    async def identity_lives(self, name: str) -> bool:
+        try:
+            stored = await self.identities.get(name, into=_Marked)
+        except NotFound:
+            return False
+        return stored.metadata.deletion_timestamp is None
 
     async def delete_identity(self, identity: ManagedServiceAccount) -> None:
         await _delete(self.identities, identity.metadata)

@@ -1,5 +1,6 @@
 """Reads a service account token (compact JWS, RFC 7515) without trusting it: what it says, and what its signature covers."""
 
+import re
 from base64 import urlsafe_b64decode
 from datetime import UTC, datetime
 from typing import Any
@@ -61,6 +62,9 @@ class Jwt:
     signature: bytes
 
 
+_BASE64URL = re.compile(rb"[A-Za-z0-9_-]+")
+
+
 def parse(token: bytes) -> Jwt:
     """Takes a token apart.
 
@@ -100,13 +104,15 @@ def _time(seconds: int) -> datetime:
 def _decoded(decoder: "msgspec.json.Decoder[Any]", part: bytes, what: str) -> Any:
     try:
         return decoder.decode(_base64(part, what))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         raise Malformed(f"its {what} is not what a service account token has") from None
     except UnicodeDecodeError:
         raise Malformed(f"its {what} is no text") from None
 
 
 def _base64(part: bytes, what: str) -> bytes:
+    if not _BASE64URL.fullmatch(part):  # the decoder skips what it does not know, and API servers do not
+        raise Malformed(f"its {what} is not base64url")
     try:
         return urlsafe_b64decode(part + b"=" * (-len(part) % 4))
     except ValueError:

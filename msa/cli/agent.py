@@ -1,5 +1,6 @@
 """`msa agent`: flags and environment to settings, then run."""
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,19 @@ from msa.cli import logs
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TRUE = ("true", "1", "t", "yes")
 _FALSE = ("false", "0", "f", "no")
+
+
+class _Label(click.ParamType[str]):
+    """The name of a namespace (RFC 1123 label). Empty, it would mean all namespaces."""
+
+    name = "name"
+    _valid = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not self._valid.fullmatch(text):
+            self.fail(f"{text!r} is no name of a namespace: lower case letters, digits and -", param, ctx)
+        return text
 
 
 class _Switch(click.ParamType[bool]):
@@ -69,7 +83,10 @@ def _switch(flag: str, text: str, *, default: bool) -> click.Option:
 def _options() -> list[click.Parameter]:
     return [
         click.Option(
-            ["--cluster-name"], required=True, help="Name of this managed cluster, its namespace on the hub."
+            ["--cluster-name"],
+            type=_Label(),
+            required=True,
+            help="Name of this managed cluster, its namespace on the hub.",
         ),
         click.Option(
             ["--kubeconfig", "hub_kubeconfig"],
@@ -87,6 +104,7 @@ def _options() -> list[click.Parameter]:
         ),
         click.Option(
             ["--namespace", "install_namespace"],
+            type=_Label(),
             envvar="NAMESPACE",
             default=_pod_namespace,
             show_default="the pod's namespace",

@@ -41,6 +41,7 @@ class World:
         told: called with the name of each object that comes or changes.
         writes: what was written, in order.
         tokens: when each identity was issued one.
+        unreadable: names of identities that are there and in no cache.
         gaps: identities whose token had expired before the next one was written.
     """
 
@@ -54,6 +55,7 @@ class World:
     writes: list[str] = field(factory=list)
     tokens: dict[str, list[datetime]] = field(factory=lambda: defaultdict(list))
     gaps: list[str] = field(factory=list)
+    unreadable: set[str] = field(factory=set)
     version: int = 10
     identities: Store[ManagedServiceAccount] = field(factory=Store)
     credentials: Store[Credential] = field(factory=Store)
@@ -140,6 +142,9 @@ class World:
         )
         self.told(Key(identity.metadata.name))
         return version
+
+    async def identity_lives(self, name: str) -> bool:
+        return name in self.unreadable
 
     async def delete_identity(self, identity: ManagedServiceAccount) -> None:
         self._write("delete identity")

@@ -115,3 +115,15 @@ def test_what_is_kept_of_a_secret_has_no_part_of_the_token() -> None:
     kept = repr(CredentialIngest(lambda: KEYS)(secret))
     assert not any(part.decode() in kept for part in token.split(b"."))
     assert "system:serviceaccount:ns:one" in kept
+
+
+def test_a_payload_nested_beyond_all_reason_is_malformed_and_no_crash() -> None:
+    header = _url(json.dumps({"alg": "RS256", "kid": "rsa"}).encode())
+    with pytest.raises(Malformed):
+        parse(f"{header}.{_url(b'[' * 20_000)}.c2ln".encode())
+
+
+@pytest.mark.parametrize("junk", [b"!!!!", b"\r\n\r\n", b"####", b"===="])
+def test_a_signature_with_junk_in_it_is_none_since_no_server_takes_it(junk: bytes) -> None:
+    with pytest.raises(Malformed, match="signature"):
+        parse(_token("rsa", "RS256") + junk)

@@ -3,16 +3,18 @@
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import anyio
 import pytest
 from msgspec.structs import replace
 
 from msa.agent.reconciler import TokenReconciler
-from msa.api.core import ServiceAccount
+from msa.api.core import IssuedToken, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.runtime.errors import ApiError, Network
-from msa.runtime.result import Key, RequeueAfter
+from msa.policy.rotation import Request
+from msa.runtime.errors import ApiError, Network, Throttled
+from msa.runtime.result import Done, Key, RequeueAfter
 from msa.runtime.store import StoreWriter
 from tests.support import builders
 from tests.support.world import World, reconciler_of
@@ -134,3 +136,48 @@ async def test_an_ephemeral_identity_is_deleted_at_its_time_and_never_early(worl
     await _live(world, reconciler, 1)
     await reconciler(ONE)
     assert world.writes[-2:] == ["delete identity", "delete account"]
+
+
+async def test_a_token_for_another_account_of_that_name_is_never_written(world: World) -> None:
+    """Our copy is behind: the account was deleted, and another addon, with other rights, made one of that name."""
+
+    class Stale(World):
+        async def request_token(self, account: ServiceAccount, request: Request) -> IssuedToken:
+            foreign = ServiceAccount(replace(account.metadata, uid="somebody-else"))
+            return await super().request_token(foreign, request)
+
+    stale = Stale(world.now)
+    StoreWriter(stale.identities).put(builders.identity())
+    await _live(stale, reconciler_of(stale), 3600)
+    assert "secret" not in stale.writes
+    assert stale.writes.count("token") < 80, "it is asked for less and less often"
+    identity = stale.identities.get("cluster1/one")
+    assert identity is not None
+    assert {condition.reason for condition in identity.status.conditions} == {"UnfitToken"}
+
+
+async def test_the_time_that_a_server_asks_for_is_given_to_it(world: World) -> None:
+    class Busy(World):
+        async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
+            asked.append(anyio.current_time())
+            raise Throttled("later", retry_after=60.0)
+
+    asked: list[float] = []
+    busy = Busy(world.now)
+    StoreWriter(busy.identities).put(builders.identity())
+    await _live(busy, reconciler_of(busy), 300)
+    assert len(asked) >= 3
+    assert all(later - sooner >= 60.0 for sooner, later in pairwise(asked))
+
+
+async def test_an_identity_that_cannot_be_read_keeps_its_account(world: World) -> None:
+    """Somebody wrote a time into its status that the API server takes and we cannot read: it is in no cache."""
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    StoreWriter(world.identities).drop(Key("cluster1/one"))
+    world.unreadable = {"one"}
+    assert isinstance(await reconciler(ONE), RequeueAfter)
+    assert "delete account" not in world.writes
+    world.unreadable = set()
+    assert await reconciler(ONE) == Done()
+    assert world.writes[-1] == "delete account"

@@ -78,3 +78,13 @@ def test_a_mistake_gives_one_line_and_an_exit_code(
     assert says in shown
     assert shown.count("\n") == 1
     assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--cluster-name="], ["--cluster-name=C1"], ["--cluster-name=c1", "--namespace=a/b"]]
+)
+def test_a_name_that_no_namespace_can_have_is_refused_since_it_would_mean_all_of_them(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert _run(*arguments) != 0
+    assert "no name of a namespace" in capsys.readouterr().err
