@@ -10,7 +10,7 @@ from msa.agent.ingest import digest
 from msa.agent.keyset import KeySet
 from msa.api.core import Credential
 from msa.policy.rotation import Cluster
-from msa.runtime.errors import ApiError
+from msa.runtime.errors import ApiError, Forbidden, Invalid, NotFound
 from msa.runtime.ports import Now
 
 _REFRESH_SECONDS = 300.0
@@ -53,7 +53,8 @@ class ManagedCluster:
         self._interruptions = interruptions
         self._keys: KeySet | None = None
         self._complete = True
-        self._fetched = float("-inf")
+        self._fetched = self._tried = float("-inf")
+        self._problem = ""
         self._lock = anyio.Lock()
         self._refused: dict[str, str] = {}
         self.on_change: Callable[[], None] = lambda: None
@@ -91,14 +92,15 @@ class ManagedCluster:
                 self.on_change()
 
     async def learn(self, key_id: str) -> None:
-        """Fetches the keys if one of this id is not known; at most one fetch in a few seconds."""
+        """Fetches the keys if one of this id is not known; fetches are a few seconds apart, however many tokens ask."""
         async with self._lock:
-            known = self._keys is not None and key_id in self._keys.key_ids
-            if not known and anyio.current_time() - self._fetched > _LEAST_SECONDS:
-                await self.refresh()
+            if not self._complete or (self._keys is not None and key_id in self._keys.key_ids):
+                return
+            await anyio.sleep(max(0.0, self._tried + _LEAST_SECONDS - anyio.current_time()))
+            await self.refresh()
 
     def distrust(self) -> None:
-        """A token that was issued just now is signed by none of them: the set is incomplete, and no proof against a token."""
+        """A token that was issued just now is signed by none of them: the set is incomplete, and no proof against one until it changes."""
         if self._complete:
             _log.warning(
                 "key_set_incomplete",
@@ -118,9 +120,29 @@ class ManagedCluster:
         return self._refused.get(credential.metadata.name) == credential.metadata.resource_version
 
     async def refresh(self) -> None:
-        """Fetches the keys; what is known stays when they cannot be had."""
-        self._fetched = anyio.current_time()
+        """Fetches the keys; what is known stays when they cannot be had, and they are asked for again at the next look."""
+        self._tried = anyio.current_time()
         try:
-            self._keys = KeySet.from_jwks(await self._fetch_keys())
-        except (ApiError, ValueError) as error:
-            _log.warning("key_set_unavailable", problem=str(error))
+            fresh = KeySet.from_jwks(await self._fetch_keys())
+        except (
+            Forbidden,
+            NotFound,
+            Invalid,
+            ValueError,
+        ) as error:  # the server's word, which will not change soon
+            self._fetched = self._tried
+            self._tell(str(error))
+        except ApiError as error:
+            self._fetched = float("-inf")
+            self._tell(str(error))
+        else:
+            self._fetched = self._tried
+            self._complete = (
+                self._complete or self._keys is None or fresh.thumbprints != self._keys.thumbprints
+            )
+            self._keys, self._problem = fresh, ""
+
+    def _tell(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            _log.warning("key_set_unavailable", problem=problem)

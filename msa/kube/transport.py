@@ -202,6 +202,7 @@ class Transport:
         fence = self._fence if fenced and method != "GET" else None
         repeats, reloaded = 0, False
         while True:
+            used = self._sessions
             try:
                 if fence is not None:
                     fence()
@@ -214,12 +215,12 @@ class Transport:
                 self._metrics.request_retries.labels("429", method, self._host).inc()
                 await asyncio.sleep(wait)
             except Unauthorized:
-                before = self._sessions
                 if reloaded:
                     raise
                 reloaded = True
-                await self.reload()
-                if self._sessions is before:
+                if self._sessions is used:  # else another request has found out already
+                    await self.reload()
+                if self._sessions is used:
                     raise
 
     async def _send_once(
