@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -63,7 +64,7 @@ def server() -> Server:
 async def transport(server: Server) -> AsyncIterator[Transport]:
     listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    tokens = iter(("one", "two", "three"))
+    tokens = iter(("one", "two", "three", "four"))
 
     async def load() -> Credential:
         token = next(tokens)
@@ -188,6 +189,21 @@ async def test_a_401_drops_the_credential_and_tries_the_new_one_once(
     server.answers = [_response("401 No")]
     with pytest.raises(errors.Unauthorized):
         await transport.send("GET", "/x")
+
+
+async def test_requests_refused_together_are_all_sent_again_with_the_new_credential(
+    server: Server, transport: Transport
+) -> None:
+    server.answers = [*[_response("401 No")] * 3, _response("200 OK")]
+    answers: list[bytes] = []
+
+    async def ask() -> None:
+        answers.append(await transport.send("GET", "/x"))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(ask)
+    assert answers == [b"{}"] * 3
 
 
 async def test_a_fenced_write_is_not_sent_and_a_read_is(server: Server, transport: Transport) -> None:
