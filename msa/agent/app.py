@@ -23,7 +23,7 @@ from msa.agent.telemetry import CacheCollector, Telemetry
 from msa.agent.writes import HubWrites, ManagedWrites, TokenReviews
 from msa.api import names
 from msa.api.core import Credential, Secret, ServiceAccount
-from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.managedserviceaccount import ManagedServiceAccount, StoredIdentity
 from msa.kube import credentials
 from msa.kube.events import KubeEvents
 from msa.kube.lease import KubeLease
@@ -79,7 +79,7 @@ def _spoke_credential(settings: AgentSettings) -> Callable[[], Awaitable[credent
 class _Sources:
     """The resources that are read and written."""
 
-    identities: Resource[ManagedServiceAccount]
+    identities: Resource[StoredIdentity]
     secrets: Resource[Secret]
     accounts: Resource[ServiceAccount]
     reviews: Resource[ServiceAccount]
@@ -90,7 +90,7 @@ class _Sources:
         identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL, there)
         accounts = Selection("", "v1", "serviceaccounts", settings.install_namespace, labels=labels)
         return cls(
-            identities=Resource(hub, identities, ManagedServiceAccount),
+            identities=Resource(hub, identities, StoredIdentity),
             secrets=Resource(hub, Selection("", "v1", "secrets", there, labels=labels), Secret),
             accounts=Resource(managed, accounts, ServiceAccount),
             reviews=Resource(

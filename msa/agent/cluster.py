@@ -56,6 +56,7 @@ class ManagedCluster:
         self._fetched = self._tried = float("-inf")
         self._problem = ""
         self._lock = anyio.Lock()
+        self._former_cas: set[str] = set()
         self._refused: dict[str, str] = {}
         self.on_change: Callable[[], None] = lambda: None
 
@@ -73,6 +74,10 @@ class ManagedCluster:
         trusted = self._keys.thumbprints if self._keys is not None and self._complete else None
         return Cluster(self.namespace, digest(self.ca), trusted)
 
+    def had_ca(self, ca_digest: str) -> bool:
+        """Whether its CA was this one before it was changed."""
+        return ca_digest in self._former_cas
+
     def now(self) -> datetime:
         """On the managed cluster's clock, which its tokens' times are from."""
         return self._now() + timedelta(seconds=self._skew() or 0.0)
@@ -88,7 +93,8 @@ class ManagedCluster:
                 or anyio.current_time() - self._fetched >= _REFRESH_SECONDS
             ):
                 await self.refresh()
-            if self.view() != before:
+            if (view := self.view()) != before:
+                self._former_cas |= {before.ca_digest} - {view.ca_digest}
                 self.on_change()
 
     async def learn(self, key_id: str) -> None:
@@ -108,9 +114,9 @@ class ManagedCluster:
             )
         self._complete = False
 
-    def refused(self, credential: Credential) -> None:
-        """The cluster does not take the token that this Secret holds at this version."""
-        self._refused[credential.metadata.name] = credential.metadata.resource_version
+    def refused(self, name: str, version: str) -> None:
+        """The cluster does not take the token that the Secret of that name holds at this resourceVersion."""
+        self._refused[name] = version
 
     def forget(self, name: str) -> None:
         """There is no identity of that name any more."""

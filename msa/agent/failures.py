@@ -4,12 +4,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 
+from attrs import frozen
+
+from msa.api import names
 from msa.policy.ownership import Refusal
 from msa.policy.status import Trouble
-from msa.runtime.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
+from msa.runtime.errors import (
+    ApiError,
+    Conflict,
+    Fenced,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Throttled,
+    Unauthorized,
+)
 
 REFUSED_SECONDS = 60.0
 """How often something that is not ours is looked at again: it may go without telling us."""
+
+
+class Side(Enum):
+    """Who was asked; the value is what the user calls it, in the middle of a sentence."""
+
+    HUB = "the hub"
+    MANAGED = "the managed cluster"
+
+
+@frozen
+class _Step:
+    side: Side
+    refused: str
+    remedy: str
+
+
+class Asking(Enum):
+    """What was asked of whom."""
+
+    ACCOUNT = _Step(
+        Side.MANAGED,
+        "ServiceAccountRefused",
+        "see the admission policies and webhooks of its install namespace",
+    )
+    TOKEN = _Step(Side.MANAGED, "TokenRequestRefused", "check spec.audiences and spec.rotation")
+    SECRET = _Step(Side.HUB, "SecretRefused", "see the admission policies and webhooks of this namespace")
 
 
 class Stopped(Exception):
@@ -17,6 +55,7 @@ class Stopped(Exception):
 
     Attributes:
         trouble: what to report.
+        side: whose API server failed; None where it was none of them.
         patience: seconds until the next attempt; None for the backoff of failures.
         refused: it was our decision, not a failure.
         retry_after: seconds that a server asked to wait at least.
@@ -26,22 +65,17 @@ class Stopped(Exception):
         self,
         trouble: Trouble,
         *,
+        side: Side | None = None,
         patience: float | None = None,
         refused: bool = False,
         retry_after: float = 0.0,
     ) -> None:
         super().__init__(trouble.message)
-        self.retry_after = retry_after
         self.trouble = trouble
+        self.side = side
         self.patience = patience
         self.refused = refused
-
-
-class Side(Enum):
-    """Who was asked."""
-
-    HUB = "hub"
-    MANAGED = "managed"
+        self.retry_after = retry_after
 
 
 def refuse(refusal: Refusal) -> Stopped:
@@ -49,47 +83,54 @@ def refuse(refusal: Refusal) -> Stopped:
 
 
 @contextmanager
-def asking(side: Side) -> Iterator[None]:
-    """Turns errors that the user must hear of into `Stopped`; a conflict passes, since it is over with the next look."""
+def asking(what: Asking) -> Iterator[None]:
+    """Turns errors that the user must hear of into `Stopped`.
+
+    Those pass that are over with the next look: somebody else wrote first, what we meant to change on the hub is gone, or this
+    replica leads no more.
+    """
     try:
         yield
-    except Conflict:
+    except (Conflict, Fenced):
         raise
     except ApiError as error:
+        step = what.value
+        if step.side is Side.HUB and isinstance(error, NotFound):
+            raise
         wait = getattr(error, "retry_after", None) or 0.0
-        raise Stopped(_trouble(side, error), retry_after=wait) from error
+        raise Stopped(_trouble(step, error), side=step.side, retry_after=wait) from error
 
 
-def _trouble(side: Side, error: ApiError) -> Trouble:
-    match side, error:
-        case Side.MANAGED, Forbidden():
-            return Trouble(
-                "ForbiddenOnManagedCluster",
-                f"the managed cluster refuses the agent: {error.message}: check the Role of the addon's agent in its install namespace",
+def _trouble(step: _Step, error: ApiError) -> Trouble:
+    on, who = ("Hub" if step.side is Side.HUB else "ManagedCluster"), step.side.value
+    match error:
+        case Invalid():
+            return Trouble(step.refused, f"{who} refuses the request: {error.message}: {step.remedy}")
+        case Forbidden():
+            role = f"the Role {names.AGENT_ROLE} in this namespace, and quotas"
+            check = (
+                role
+                if step.side is Side.HUB
+                else "the Role of the addon's agent in its install namespace, and admission policies"
             )
-        case Side.MANAGED, Invalid():
+            return Trouble(f"ForbiddenOn{on}", f"{who} refuses the agent: {error.message}: check {check}")
+        case Unauthorized():
             return Trouble(
-                "TokenRequestRefused",
-                f"the managed cluster refuses the request: {error.message}: check spec.audiences and spec.rotation",
+                f"UnauthorizedOn{on}",
+                f"{who} does not take the agent's credential: see whether its certificate or token has expired, and what renews it",
             )
-        case Side.MANAGED, NotFound():
+        case Throttled():
+            return Trouble(
+                f"{on}Busy",
+                f"{who} asks to send less: its API server is overloaded, or its flow control limits the agent",
+            )
+        case NotFound():
             return Trouble(
                 "ManagedClusterNotReady",
                 f"{error.message}: does the agent's install namespace still exist there?",
             )
-        case Side.MANAGED, _:
-            return Trouble(
-                "ManagedClusterUnreachable",
-                f"the managed cluster's API server does not answer as it should ({error.reason}): the current token stays in use",
-            )
-        case Side.HUB, Forbidden():
-            return Trouble(
-                "ForbiddenOnHub",
-                f"the hub refuses the agent: {error.message}: check the Role managed-serviceaccount-addon-agent in this namespace, and quotas",
-            )
-        case Side.HUB, Invalid():
-            return Trouble("SecretRefused", f"the hub refuses the Secret: {error.message}")
         case _:
             return Trouble(
-                "HubUnreachable", f"the hub's API server does not answer as it should ({error.reason})"
+                f"{on}Unreachable",
+                f"the API server of {who} does not answer as it should ({error.reason}): a token that is there stays in use",
             )

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from sys import intern
 
+import msgspec
 from attrs import evolve
 from msgspec.structs import replace
 
@@ -26,6 +27,7 @@ from msa.api.managedserviceaccount import (
     Rotation,
     ServiceAccountRef,
     Status,
+    StoredIdentity,
     TokenSecretRef,
 )
 from msa.api.meta import Condition, ObjectMeta
@@ -33,6 +35,7 @@ from msa.api.token import Claims, TokenFacts
 from msa.policy.ownership import is_labelled
 
 _LATELY = 128
+_STATUS = msgspec.json.Decoder(Status)
 
 
 class CredentialIngest:
@@ -114,8 +117,8 @@ def slim_account(account: ServiceAccount) -> ServiceAccount:
     return ServiceAccount(_identity_of(account.metadata))
 
 
-def slim_identity(identity: ManagedServiceAccount) -> ManagedServiceAccount:
-    """The same without users' labels and annotations."""
+def slim_identity(identity: StoredIdentity) -> ManagedServiceAccount:
+    """The same without users' labels and annotations. A status that cannot be read counts as empty, and so is written anew."""
     stored, spec = identity.metadata, identity.spec
     metadata = replace(
         stored,
@@ -129,7 +132,11 @@ def slim_identity(identity: ManagedServiceAccount) -> ManagedServiceAccount:
     asked = replace(
         spec, rotation=_shared_rotation(spec.rotation.validity), audiences=_shared_texts(spec.audiences)
     )
-    return ManagedServiceAccount(metadata, asked, _slim_status(identity.status))
+    try:
+        status = _STATUS.decode(identity.status)
+    except msgspec.MsgspecError:
+        status = Status()
+    return ManagedServiceAccount(metadata, asked, _slim_status(status))
 
 
 def digest(content: bytes) -> str:

@@ -3,21 +3,28 @@
 from typing import Protocol
 
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.policy.status import Trouble
 
 
 class Observer(Protocol):
     """Told by the reconciler; never blocks, never fails."""
 
     def issued(self, identity: ManagedServiceAccount, reason: str, message: str, seconds: float) -> None:
-        """A token was issued and written, in so many seconds."""
+        """A token was issued, in so many seconds, and written."""
         ...
 
     def repaired(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
         """Something of ours that was altered is as it should be again."""
         ...
 
-    def refused(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
-        """Nothing was done, since it is not ours to do."""
+    def shortened(self, identity: ManagedServiceAccount, message: str) -> None:
+        """Tokens are, from now on, granted for less than was asked."""
         ...
 
-    def failed(self, identity: ManagedServiceAccount, reason: str, message: str) -> None: ...
+    def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+        """Nothing was done, since it is not ours to do; `repeated` where the last look said the same."""
+        ...
+
+    def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+        """An attempt failed; `repeated` where the one before did, of the same cause."""
+        ...

@@ -11,25 +11,18 @@ import anyio
 from attrs import evolve, field, frozen
 
 from msa.agent.cluster import ManagedCluster
-from msa.agent.failures import REFUSED_SECONDS, Side, Stopped, asking, refuse
-from msa.agent.ingest import CredentialIngest, written
+from msa.agent.failures import REFUSED_SECONDS, Asking, Side, Stopped, asking, refuse
+from msa.agent.ingest import CredentialIngest
 from msa.agent.observers import Observer
-from msa.agent.ports import Hub, Managed, SecretContent
-from msa.agent.setbacks import RepairLog, Setbacks
+from msa.agent.ports import Hub, Managed
+from msa.agent.setbacks import Setbacks
+from msa.agent.tokens import TokenWriter
 from msa.api import names
-from msa.api.core import Credential, Marks, ServiceAccount
+from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.api.token import TokenFacts
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
-from msa.policy.ownership import (
-    is_labelled,
-    owns_account,
-    owns_secret,
-    refused_account,
-    refused_name,
-    refused_secret,
-)
+from msa.policy.ownership import is_labelled, owns_account, refused_account, refused_name
 from msa.policy.rotation import (
     InvalidSpec,
     Reason,
@@ -48,22 +41,6 @@ from msa.runtime.ports import Now
 from msa.runtime.result import Done, Key, RequeueAfter, Result
 from msa.runtime.store import Store
 
-_TAMPERING = frozenset(
-    (
-        Reason.TOKEN_MISSING,
-        Reason.TOKEN_MALFORMED,
-        Reason.WRONG_ACCOUNT,
-        Reason.CA_CHANGED,
-        Reason.FOREIGN_DATA,
-        Reason.MARKS_LOST,
-    )
-)
-_TIMELY = frozenset((Reason.EXPIRED, Reason.DUE))
-_CLOCK_SECONDS = 60.0
-_CLOCKS = Trouble(
-    "ClockSkew",
-    "a token that was issued just now counts as due already: set the clocks of the agent's node and of the managed cluster's API server",
-)
 _LONGEST_LOOK = timedelta(days=1).total_seconds()
 """Timers are set anew at least daily, so that a clock that was set, or a machine that slept, does no harm."""
 
@@ -85,8 +62,7 @@ class TokenReconciler:
         namespace: the cluster's, on the hub.
         hub_now: wall time of the hub, at least that.
         ephemeral: whether identities end with their TTL.
-        suspects: identities whose Secret turned out not to be ours: it is read before another token is asked for.
-        lasting: until when, on the monotonic clock, the token issued last cannot be due, whatever the wall clocks say.
+        reread: Secrets that were read again since their copy was made before the keys were known that they are signed with.
     """
 
     namespace: str
@@ -102,9 +78,21 @@ class TokenReconciler:
     rng: Random
     ephemeral: bool
     setbacks: Setbacks[Trouble] = field(factory=Setbacks)
-    repairs: RepairLog = field(factory=RepairLog)
-    suspects: set[Key] = field(factory=set)
-    lasting: dict[Key, float] = field(factory=dict)
+    reread: dict[Key, Credential] = field(factory=dict)
+    tokens: TokenWriter = field(init=False)
+
+    @tokens.default
+    def _token_writer(self) -> TokenWriter:
+        return TokenWriter(
+            hub=self.hub,
+            managed=self.managed,
+            cluster=self.cluster,
+            ingest=self.ingest,
+            credentials=self.caches.credentials,
+            freshness=self.freshness,
+            observer=self.observer,
+            now=self.now,
+        )
 
     async def __call__(self, key: Key) -> Result:
         identity = self.caches.identities.get(f"{self.namespace}/{key}")
@@ -132,19 +120,28 @@ class TokenReconciler:
     def _account(self, key: Key) -> ServiceAccount | None:
         return self.caches.accounts.get(f"{self.cluster.namespace}/{key}")
 
+    def _credential(self, key: Key) -> Credential | None:
+        cached, read = self.caches.credentials.get(f"{self.namespace}/{key}"), self.reread.get(key)
+        same = (
+            cached is not None
+            and read is not None
+            and read.metadata.resource_version == cached.metadata.resource_version
+        )
+        return read if same else cached
+
     def _forget(self, key: Key) -> None:
         self.setbacks.clear(key)
-        self.repairs.forget(key)
-        self.suspects.discard(key)
-        self.lasting.pop(key, None)
+        self.reread.pop(key, None)
+        self.tokens.forget(key)
         self.cluster.forget(key)
+
+    def recovered(self, side: Side) -> tuple[Key, ...]:
+        """An API server is back: the keys that waited for it, to be looked at at once."""
+        return self.setbacks.release(side)
 
     async def _keep(self, key: Key, identity: ManagedServiceAccount) -> float:
         """Seconds until the next look."""
-        holding = Holding(
-            account=self._account(key),
-            credential=self.caches.credentials.get(f"{self.namespace}/{key}"),
-        )
+        holding = Holding(account=self._account(key), credential=self._credential(key))
         request = _request(identity)
         cause, start = _cause(identity, holding), anyio.current_time()
         if (setback := self.setbacks.standing(key, cause, start)) is not None:
@@ -154,10 +151,10 @@ class TokenReconciler:
             holding = await self._converge(key, identity, holding, request)
         except Stopped as stop:
             delay = self._patience(key, cause, holding, stop)
-            if self.setbacks.attempts(key, cause) == 0:
-                tell = self.observer.refused if stop.refused else self.observer.failed
-                tell(identity, stop.trouble.reason, stop.trouble.message)
-            self.setbacks.record(key, cause, stop.trouble, anyio.current_time() + delay)
+            tell = self.observer.refused if stop.refused else self.observer.failed
+            last = self.setbacks.outcome(key, cause)
+            tell(identity, stop.trouble, repeated=last is not None and last.reason == stop.trouble.reason)
+            self.setbacks.record(key, cause, stop.trouble, anyio.current_time() + delay, stop.side)
             await self._report(key, identity, holding, request, stop.trouble)
             return delay
         self.setbacks.clear(key)
@@ -168,7 +165,7 @@ class TokenReconciler:
         if stop.patience is not None:
             return stop.patience
         claims = holding.claims
-        left = claims.expires_at - self.cluster.now() if claims is not None else timedelta()
+        left = claims.expires_at - self.cluster.now() if claims is not None else None
         return max(stop.retry_after, retry_delay(self.setbacks.attempts(key, cause), left, self.rng.random()))
 
     def _until_refresh(self, identity: ManagedServiceAccount, holding: Holding) -> float:
@@ -189,14 +186,14 @@ class TokenReconciler:
         snapshot = Snapshot(identity, account, holding.credential, self.cluster.view(), request)
         match await self._violation(key, snapshot):
             case Reissue() as found:
-                return Holding(account, await self._issue(key, snapshot, found))
+                return Holding(account, await self.tokens.issue(key, snapshot, found))
             case Repair() as found:
-                return Holding(account, await self._repair(key, snapshot, found))
+                return Holding(account, await self.tokens.repair(key, snapshot, found))
             case None:
                 return Holding(account, holding.credential)
 
     async def _make_account(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
-        with asking(Side.MANAGED):
+        with asking(Asking.ACCOUNT):
             try:
                 account = await self.managed.create_account(identity)
             except AlreadyExists:
@@ -228,135 +225,14 @@ class TokenReconciler:
             return found
         facts = snapshot.credential.token
         await self.cluster.learn(facts.key_id if facts is not None else "")
-        with asking(Side.HUB):
-            try:
-                stored = await self.hub.read_secret(key)
-            except NotFound:
-                return Reissue(Reason.SECRET_MISSING, "the Secret is gone")
-        fresh = evolve(snapshot, credential=stored.credential, cluster=self.cluster.view())
-        return violation(fresh, self.cluster.now())
-
-    async def _issue(self, key: Key, snapshot: Snapshot, found: Reissue) -> Credential:
-        start = anyio.current_time()
-        identity, stored = snapshot.identity, snapshot.credential
-        known = identity.status.token_secret_ref is not None
-        tampered = found.reason in _TAMPERING or (found.reason is Reason.SECRET_MISSING and known)
-        if tampered:
-            await self._pace(key, start)
-        if found.reason in _TIMELY and start < self.lasting.get(key, start):
-            raise Stopped(_CLOCKS, patience=_CLOCK_SECONDS)
-        if key in self.suspects:
-            stored = await self._stored(key, identity)
-        with asking(Side.MANAGED):
-            issued = await self.managed.request_token(snapshot.account, snapshot.request)
-        facts = await self._facts(issued.token.reveal().encode())
-        # The token's own word: the answer's is from another look at the server's clock, and may be a second off.
-        expires = facts.claims.expires_at if facts.claims is not None else issued.expires_at
-        marks = Marks(snapshot.request.render(), expires, self.now().replace(microsecond=0))
-        content = SecretContent(issued.token, self.cluster.ca, marks)
-        self._refuse_unfit(snapshot, content, facts)
-        credential = await self._write(key, identity, stored, content, facts)
-        if facts.claims is not None:
-            life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
-            self.lasting[key] = start + life / 2
-        took = anyio.current_time() - start
-        self.observer.issued(identity, found.reason, found.message, took)
-        if tampered:
-            self.repairs.repaired(key, anyio.current_time())
-            self.observer.repaired(identity, found.reason, found.message)
-        return credential
-
-    def _refuse_unfit(self, snapshot: Snapshot, content: SecretContent, facts: TokenFacts) -> None:
-        """A new token that would be replaced at once is never written: the account may be another's by now, or the server alters requests."""
-        would_be = written(snapshot.identity, content, facts, "")
-        found = violation(
-            evolve(snapshot, credential=would_be, cluster=self.cluster.view()), self.cluster.now()
-        )
-        match found:
-            case Reissue(reason=reason, message=message) if reason not in _TIMELY:
-                trouble = Trouble(
-                    "UnfitToken",
-                    f"the managed cluster issued a token that is not what was asked for ({reason}: {message}): the Secret is left as it "
-                    f"was; see what replaces the ServiceAccount, or alters token requests, there",
-                )
-                raise Stopped(trouble)
-
-    async def _facts(self, token: bytes) -> TokenFacts:
-        facts = self.ingest.facts(token)
-        if not facts.signed_by and self.cluster.keys is not None:
-            await self.cluster.learn(facts.key_id)
-            facts = self.ingest.facts(token)
-            if not facts.signed_by:
-                self.cluster.distrust()
-        return facts
-
-    async def _repair(self, key: Key, snapshot: Snapshot, found: Repair) -> Credential:
-        stored = snapshot.credential
-        if stored is None or stored.token is None or stored.token.claims is None:
-            raise AssertionError("only a Secret with a readable token is repaired")
-        if stored.immutable:
-            return await self._issue(key, snapshot, Reissue(found.reason, found.message))
-        await self._pace(key, anyio.current_time())
-        claims = stored.token.claims
-        refreshed = stored.marks.refreshed_at or claims.issued_at
-        content = SecretContent(
-            None, self.cluster.ca, Marks(snapshot.request.render(), claims.expires_at, refreshed)
-        )
-        credential = await self._write(key, snapshot.identity, stored, content, stored.token)
-        self.repairs.repaired(key, anyio.current_time())
-        self.observer.repaired(snapshot.identity, found.reason, found.message)
-        return credential
-
-    async def _pace(self, key: Key, now: float) -> None:
-        """Raises Stopped when somebody alters the Secret so often that the next repair must wait."""
-        if (pause := self.repairs.pause(key, now)) <= 0:
-            return
-        try:
-            writers = (await self.hub.read_secret(key)).writers
-        except NotFound:
-            writers = ()
-        who = f"field manager {', '.join(writers)}" if writers else "somebody who deletes it"
-        message = (
-            f"the Secret is altered again and again by {who}: stop that; it is repaired less and less often"
-        )
-        raise Stopped(Trouble("SecretContested", message), patience=pause)
-
-    async def _stored(self, key: Key, identity: ManagedServiceAccount) -> Credential | None:
-        """The Secret of that name, read now; None if there is none. Raises Stopped if it is not ours."""
-        with asking(Side.HUB):
+        with asking(Asking.SECRET):
             try:
                 stored = (await self.hub.read_secret(key)).credential
             except NotFound:
-                self.suspects.discard(key)
-                return None
-        if not owns_secret(identity, stored):
-            self.suspects.add(key)
-            raise refuse(refused_secret(identity))
-        return stored
-
-    async def _write(
-        self,
-        key: Key,
-        identity: ManagedServiceAccount,
-        stored: Credential | None,
-        content: SecretContent,
-        facts: TokenFacts,
-    ) -> Credential:
-        with asking(Side.HUB):
-            if stored is not None and stored.immutable and content.token is not None:
-                await self.hub.delete_secret(stored)
-                stored = None
-            if stored is None:
-                try:
-                    version = await self.hub.create_secret(identity, content)
-                except AlreadyExists:
-                    stored = await self._stored(key, identity)
-                    if stored is None:
-                        raise
-            if stored is not None:
-                version = await self.hub.patch_secret(identity, stored, content)
-        self.freshness.wrote(key, self.caches.credentials, version, anyio.current_time())
-        return written(identity, content, facts, version)
+                return Reissue(Reason.SECRET_MISSING, "the Secret is gone")
+        self.reread[key] = stored
+        fresh = evolve(snapshot, credential=stored, cluster=self.cluster.view())
+        return violation(fresh, self.cluster.now())
 
     async def _report(
         self,
@@ -376,6 +252,8 @@ class TokenReconciler:
         except NotFound:
             return  # deleted meanwhile: the next event says so
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())
+        if (message := status.newly_shortened(identity.status, wanted)) is not None:
+            self.observer.shortened(identity, message)
 
 
 def _request(identity: ManagedServiceAccount) -> Request | InvalidSpec:

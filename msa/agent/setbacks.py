@@ -22,12 +22,14 @@ class Setback(Generic[O]):
         outcome: what to report meanwhile.
         attempts: failures in a row with the same cause.
         until: monotonic seconds of the next attempt.
+        whose: who failed; None where nobody did.
     """
 
     cause: Hashable
     outcome: O
     attempts: int
     until: float
+    whose: Hashable = None
 
 
 class Setbacks(Generic[O]):
@@ -41,8 +43,13 @@ class Setbacks(Generic[O]):
         setback = self._by_key.get(key)
         return setback.attempts if setback is not None and setback.cause == cause else 0
 
-    def record(self, key: Key, cause: Hashable, outcome: O, until: float) -> None:
-        self._by_key[key] = Setback(cause, outcome, self.attempts(key, cause) + 1, until)
+    def outcome(self, key: Key, cause: Hashable) -> O | None:
+        """What the last failure of this cause was; None if there was none."""
+        setback = self._by_key.get(key)
+        return setback.outcome if setback is not None and setback.cause == cause else None
+
+    def record(self, key: Key, cause: Hashable, outcome: O, until: float, whose: Hashable = None) -> None:
+        self._by_key[key] = Setback(cause, outcome, self.attempts(key, cause) + 1, until, whose)
 
     def standing(self, key: Key, cause: Hashable, now: float) -> Setback[O] | None:
         """The setback that still forbids another attempt; None when one may be made."""
@@ -51,6 +58,13 @@ class Setbacks(Generic[O]):
 
     def clear(self, key: Key) -> None:
         self._by_key.pop(key, None)
+
+    def release(self, whose: Hashable) -> tuple[Key, ...]:
+        """Ends the waiting for somebody who is well again; the keys that may be tried at once."""
+        freed = tuple(key for key, setback in self._by_key.items() if setback.whose == whose)
+        for key in freed:
+            self.clear(key)
+        return freed
 
 
 _FREE_REPAIRS = 3

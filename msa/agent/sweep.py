@@ -8,6 +8,7 @@ from typing import Protocol
 
 import anyio
 import structlog
+from attrs import frozen
 
 from msa.agent.cluster import ManagedCluster
 from msa.api.core import Credential
@@ -21,10 +22,18 @@ _PAUSE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
+@frozen
+class HeldToken:
+    """A token and the resourceVersion of the Secret that held it."""
+
+    token: Token
+    version: str
+
+
 class Reviews(Protocol):
     """What the sweep asks of the two clusters. Every method raises `ApiError`."""
 
-    async def read_token(self, name: str) -> Token | None:
+    async def read_token(self, name: str) -> HeldToken | None:
         """The token in the hub Secret, None where it has none."""
         ...
 
@@ -58,22 +67,25 @@ class TokenSweep:
     async def run(self) -> None:
         while True:
             await anyio.sleep(_ROUND_SECONDS)
-            for credential in self._credentials.values():
-                if self._cluster.view().thumbprints is None:
+            for key in self._credentials.keys():  # noqa: SIM118 - a Store is no dict
+                # A round takes long: what is asked about is what is there now.
+                credential = self._credentials.get(key)
+                if credential is not None and self._cluster.view().thumbprints is None:
                     await self._ask(credential)
                     await anyio.sleep(_PAUSE_SECONDS)
 
     async def _ask(self, credential: Credential) -> None:
-        claims = credential.claims
+        claims, name = credential.claims, credential.metadata.name
         if claims is None:
             return  # found wrong without asking anybody
-        name = credential.metadata.name
         try:
-            token = await self._reviews.read_token(name)
-            if token is None or await self._reviews.review(token, claims.audiences):
+            held = await self._reviews.read_token(name)
+            if held is None or held.version != credential.metadata.resource_version:
+                return  # written meanwhile: asked about in the next round
+            if await self._reviews.review(held.token, claims.audiences):
                 return
         except ApiError as error:
             _log.warning("token_not_reviewed", name=name, reason=error.reason, problem=error.message)
             return
-        self._cluster.refused(credential)
+        self._cluster.refused(name, held.version)
         self._enqueue(Key(name))

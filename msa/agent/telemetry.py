@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+import structlog
 from attrs import define
 from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -10,10 +11,11 @@ from prometheus_client.registry import Collector
 from msa.agent.reconciler import Caches
 from msa.api import names
 from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.policy.status import OURS
+from msa.policy.status import LIFETIME_SHORTENED, OURS, Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 
+_log = structlog.get_logger(__name__)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -31,7 +33,7 @@ class Telemetry:
         )
         self._seconds = Histogram(
             "msa_token_request_duration_seconds",
-            "Time from the need of a token to its Secret.",
+            "Time that the managed cluster took to answer a TokenRequest.",
             registry=registry,
             buckets=_SECONDS,
         )
@@ -45,19 +47,35 @@ class Telemetry:
     def issued(self, identity: ManagedServiceAccount, reason: str, message: str, seconds: float) -> None:
         self._rotations.labels(reason, "success").inc()
         self._seconds.observe(seconds)
+        _log.info("token_issued", reason=reason, why=message)
         self._tell(identity, "Normal", "TokenIssued", f"{reason}: {message}")
 
     def repaired(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
         self._repairs.labels(reason).inc()
+        _log.warning("repaired", reason=reason, why=message)
         self._tell(identity, "Warning", "Repaired", f"{reason}: {message}")
 
-    def refused(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
-        self._refusals.labels(reason).inc()
-        self._tell(identity, "Warning", reason, message)
+    def shortened(self, identity: ManagedServiceAccount, message: str) -> None:
+        _log.warning("lifetime_shortened", why=message)
+        self._tell(identity, "Warning", LIFETIME_SHORTENED, message)
 
-    def failed(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
-        self._rotations.labels(reason, "failure").inc()
-        self._tell(identity, "Warning", reason, message)
+    def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+        self._refusals.labels(trouble.reason).inc()
+        self._trouble("refused", identity, trouble, repeated=repeated)
+
+    def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+        self._rotations.labels(trouble.reason, "failure").inc()
+        self._trouble("failed", identity, trouble, repeated=repeated)
+
+    def _trouble(
+        self, event: str, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool
+    ) -> None:
+        """The first time loudly; what goes on is in the condition, and counted."""
+        if repeated:
+            _log.debug(event, reason=trouble.reason, why=trouble.message)
+            return
+        _log.warning(event, reason=trouble.reason, why=trouble.message)
+        self._tell(identity, "Warning", trouble.reason, trouble.message)
 
     def _tell(self, identity: ManagedServiceAccount, type_: str, reason: str, message: str) -> None:
         metadata = identity.metadata

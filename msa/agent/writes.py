@@ -11,6 +11,7 @@ from msgspec import Raw, Struct
 from msa.agent import bodies
 from msa.agent.ingest import CredentialIngest
 from msa.agent.ports import SecretContent, StoredSecret
+from msa.agent.sweep import HeldToken
 from msa.api import names
 from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
@@ -167,10 +168,12 @@ class TokenReviews:
     secrets: Objects
     reviews: Objects
 
-    async def read_token(self, name: str) -> Token | None:
+    async def read_token(self, name: str) -> HeldToken | None:
         secret = await self.secrets.get(name, into=Secret)
         encoded = (secret.data or {}).get(names.SECRET_KEY_TOKEN)
-        return Token(b64decode(encoded).decode()) if encoded is not None else None
+        if encoded is None:
+            return None
+        return HeldToken(Token(b64decode(encoded).decode()), secret.metadata.resource_version)
 
     async def review(self, token: Token, audiences: tuple[str, ...]) -> bool:
         answer = await self.reviews.create(bodies.token_review(token, audiences), into=_Review)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from msa.api.meta import Condition, ObjectMeta
 
@@ -63,3 +63,15 @@ class ManagedServiceAccount(Struct, frozen=True, gc=False, rename="camel"):
     metadata: ObjectMeta
     spec: Spec = Spec()
     status: Status = Status()
+
+
+class StoredIdentity(Struct, frozen=True, gc=False, rename="camel"):
+    """A ManagedServiceAccount as it comes over the wire.
+
+    Attributes:
+        status: not read yet: a tenant may have written something into it that an API server takes and we cannot read.
+    """
+
+    metadata: ObjectMeta
+    spec: Spec = Spec()
+    status: Raw = Raw(b"{}")

@@ -292,17 +292,20 @@ def shortened(claims: Claims, request: Request) -> bool:
     return (claims.expires_at - claims.issued_at).total_seconds() < 0.95 * request.seconds
 
 
-def retry_delay(attempt: int, life_left: timedelta, chance: float) -> float:
+def retry_delay(attempt: int, life_left: timedelta | None, chance: float) -> float:
     """Seconds until a failed rotation is tried again.
 
-    Full jitter below a ceiling that doubles from 1 s to 5 min, and is never more than a tenth of the life that is left.
+    Full jitter below a ceiling that doubles from 1 s to 5 min, and is never more than a tenth of the life that is left; a minute
+    once it is over: somebody is locked out by then.
 
     Args:
         attempt: failures so far, from 0.
-        life_left: of the token that is being replaced; not positive when there is none.
+        life_left: of the token that is being replaced, not positive when it has expired; None when there is none.
         chance: in [0, 1).
     """
     ceiling = min(300.0, 2.0 ** min(attempt, 9))
-    if life_left > timedelta():
+    if life_left is not None and life_left > timedelta():
         ceiling = min(ceiling, max(1.0, life_left.total_seconds() / 10))
+    elif life_left is not None:
+        ceiling = min(ceiling, 60.0)
     return max(0.5, ceiling * chance)

@@ -73,6 +73,15 @@ def wanted(
     return _with_token(status, identity, holding.credential)
 
 
+def newly_shortened(before: Status, after: Status) -> str | None:
+    """The message of a `LifetimeShortened` that did not hold before; None where it did, or does not hold."""
+    held, holds = (
+        next((item for item in status.conditions if item.type == LIFETIME_SHORTENED), None)
+        for status in (before, after)
+    )
+    return holds.message if holds is not None and (held is None or held.status != holds.status) else None
+
+
 def _account_ref(account: ServiceAccount | None) -> ServiceAccountRef | None:
     if account is None:
         return None

@@ -1,9 +1,12 @@
 """Snapshots for policy tests: a healthy one, of which a test changes what it is about."""
 
+import json
+from base64 import urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from attrs import evolve
+from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
 
 from msa.api import names
@@ -78,3 +81,10 @@ def snapshot(
     owner = spec or identity()
     there = evolve(Cluster(NAMESPACE, "ca", frozenset(("key-1",))), **cluster)
     return Snapshot(owner, account(), stored, there, Request.from_spec(owner.spec))
+
+
+def jwks(kid: str) -> bytes:
+    """A key set with one new key of that id."""
+    point = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+    x, y = (urlsafe_b64encode(part.to_bytes(32)).rstrip(b"=").decode() for part in (point.x, point.y))
+    return json.dumps({"keys": [{"kty": "EC", "kid": kid, "crv": "P-256", "x": x, "y": y}]}).encode()

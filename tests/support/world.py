@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64encode
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from random import Random
 
@@ -18,7 +18,8 @@ from msa.api.core import Credential, IssuedToken, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import Token
 from msa.policy.rotation import Request
-from msa.runtime.errors import ApiError, Network
+from msa.policy.status import Trouble
+from msa.runtime.errors import ApiError, Network, NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.result import Key
 from msa.runtime.store import Store, StoreWriter
@@ -43,6 +44,8 @@ class World:
         tokens: when each identity was issued one.
         unreadable: names of identities that are there and in no cache.
         gaps: identities whose token had expired before the next one was written.
+        observed: what the observer was told: what happened, why, and whether that was said before.
+        ca: the managed cluster's.
     """
 
     now: Callable[[], datetime]
@@ -56,6 +59,9 @@ class World:
     tokens: dict[str, list[datetime]] = field(factory=lambda: defaultdict(list))
     gaps: list[str] = field(factory=list)
     unreadable: set[str] = field(factory=set)
+    reads: list[str] = field(factory=list)
+    observed: list[tuple[str, str, bool]] = field(factory=list)
+    ca: bytes = b"ca"
     version: int = 10
     identities: Store[ManagedServiceAccount] = field(factory=Store)
     credentials: Store[Credential] = field(factory=Store)
@@ -111,7 +117,11 @@ class World:
         )
 
     async def read_secret(self, name: str) -> StoredSecret:
-        raise NotImplementedError
+        self.reads.append(name)
+        found = self.credentials.get(f"cluster1/{name}")
+        if found is None:
+            raise NotFound(name)
+        return StoredSecret(found, ("kubectl-edit",))
 
     async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
         return self._secret("secret", identity, content)
@@ -122,12 +132,16 @@ class World:
         return self._secret("patch secret", identity, content)
 
     def _secret(self, what: str, identity: ManagedServiceAccount, content: SecretContent) -> str:
-        assert content.token is not None
         version, name = self._write(what), identity.metadata.name
         old = self.credentials.get(f"cluster1/{name}")
         if old is not None and old.claims is not None and old.claims.expires_at <= self.now() + self.skew:
             self.gaps.append(name)
-        facts = self.ingest.facts(content.token.reveal().encode())
+        if content.token is not None:
+            facts = self.ingest.facts(content.token.reveal().encode())
+        else:
+            assert old is not None
+            assert old.token is not None
+            facts = old.token
         StoreWriter(self.credentials).put(written(identity, content, facts, version))
         self.told(Key(name))
         return version
@@ -150,22 +164,34 @@ class World:
         self._write("delete identity")
         StoreWriter(self.identities).drop(Key(f"cluster1/{identity.metadata.name}"))
 
-    def issued(self, *_: object) -> None:
-        """An observer that nobody asks."""
+    def issued(self, _identity: ManagedServiceAccount, reason: str, _message: str, _seconds: float) -> None:
+        self.observed.append(("issued", reason, False))
 
-    repaired = refused = failed = issued
+    def repaired(self, _identity: ManagedServiceAccount, reason: str, _message: str) -> None:
+        self.observed.append(("repaired", reason, False))
+
+    def shortened(self, _identity: ManagedServiceAccount, _message: str) -> None:
+        self.observed.append(("shortened", "", False))
+
+    def refused(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+        self.observed.append(("refused", trouble.reason, repeated))
+
+    def failed(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+        self.observed.append(("failed", trouble.reason, repeated))
 
 
 async def _no_keys() -> bytes:
     raise Network("none")
 
 
-def reconciler_of(world: World, *, ephemeral: bool = False) -> TokenReconciler:
+def reconciler_of(
+    world: World, *, ephemeral: bool = False, fetch_keys: Callable[[], Awaitable[bytes]] = _no_keys
+) -> TokenReconciler:
     """One that serves this world alone."""
     cluster = ManagedCluster(
         builders.NAMESPACE,
-        _no_keys,
-        ca=lambda: b"ca",
+        fetch_keys,
+        ca=lambda: world.ca,
         now=world.now,
         skew=lambda: None,
         interruptions=lambda: 0,

@@ -1,25 +1,16 @@
 """What the agent knows of its managed cluster's signing keys, on virtual time."""
 
-import json
-from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 
 import anyio
 import pytest
 from attrs import define, field
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from msa.agent.cluster import ManagedCluster
 from msa.runtime.errors import ApiError, Network, NotFound
+from tests.support.builders import jwks
 
-
-def _jwks(kid: str) -> bytes:
-    point = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
-    x, y = (urlsafe_b64encode(part.to_bytes(32)).rstrip(b"=").decode() for part in (point.x, point.y))
-    return json.dumps({"keys": [{"kty": "EC", "kid": kid, "crv": "P-256", "x": x, "y": y}]}).encode()
-
-
-OLD, NEW = _jwks("old"), _jwks("new")
+OLD, NEW = jwks("old"), jwks("new")
 
 
 @define

@@ -6,7 +6,7 @@ from attrs import define, evolve, field
 from msgspec.structs import replace
 
 from msa.agent.cluster import ManagedCluster
-from msa.agent.sweep import TokenSweep
+from msa.agent.sweep import HeldToken, TokenSweep
 from msa.api.core import Credential
 from msa.api.token import Token
 from msa.runtime.errors import NotFound
@@ -19,9 +19,10 @@ from tests.support.builders import credential
 class Reviews:
     refused: set[str] = field(factory=set)
     asked: list[str] = field(factory=list)
+    version: str = "6"
 
-    async def read_token(self, name: str) -> Token | None:
-        return Token(name)
+    async def read_token(self, name: str) -> HeldToken | None:
+        return HeldToken(Token(name), self.version)
 
     async def review(self, token: Token, audiences: tuple[str, ...]) -> bool:
         self.asked.append(token.reveal())
@@ -69,6 +70,12 @@ async def test_where_the_cluster_does_not_tell_its_keys_each_token_is_asked_abou
     assert reviews.asked == ["good", "bad"]
 
 
+async def test_a_secret_that_was_written_meanwhile_is_left_for_the_next_round() -> None:
+    reviews = Reviews({"bad"}, version="7")
+    assert await _sweep(_cluster(tells_keys=False), reviews, 605) == []
+    assert reviews.asked == []
+
+
 async def test_where_the_cluster_tells_its_keys_nobody_is_asked() -> None:
     reviews = Reviews({"bad"})
     assert await _sweep(_cluster(tells_keys=True), reviews, 5000) == []
@@ -78,6 +85,6 @@ async def test_where_the_cluster_tells_its_keys_nobody_is_asked() -> None:
 @pytest.mark.parametrize("version", ["6", "7"])
 async def test_a_refused_token_is_refused_until_the_secret_is_written_anew(version: str) -> None:
     cluster = _cluster(tells_keys=False)
-    cluster.refused(credential())
+    cluster.refused("one", "6")
     later = evolve(credential(), metadata=replace(credential().metadata, resource_version=version))
     assert cluster.refuses(later) is (version == "6")

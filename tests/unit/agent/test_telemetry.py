@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from datetime import datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 import pytest
@@ -12,6 +12,7 @@ from msa.agent.reconciler import Caches
 from msa.agent.telemetry import CacheCollector, Telemetry
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.meta import Condition
+from msa.policy.status import Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecord, EventRecorder, ObjectReference
 from msa.runtime.result import Key
@@ -21,6 +22,7 @@ from tests.support.builders import HOUR, START, identity
 ONE = '{name="one",namespace="cluster1"}'
 EXPIRATION = "msa_token_expiration_timestamp_seconds"
 REFRESH = "msa_token_refresh_timestamp_seconds"
+SAID = Trouble("Why", "because")
 Tell: TypeAlias = Callable[[Telemetry], None]
 
 
@@ -78,12 +80,16 @@ def _series(collector: CacheCollector, name: str) -> dict[str, float]:
             id="repaired",
         ),
         pytest.param(
-            lambda telemetry: telemetry.refused(identity(), "SecretConflict", "not ours"),
+            lambda telemetry: telemetry.refused(
+                identity(), Trouble("SecretConflict", "not ours"), repeated=False
+            ),
             ("Warning", "SecretConflict", "not ours"),
             id="refused",
         ),
         pytest.param(
-            lambda telemetry: telemetry.failed(identity(), "HubUnreachable", "no answer"),
+            lambda telemetry: telemetry.failed(
+                identity(), Trouble("HubUnreachable", "no answer"), repeated=False
+            ),
             ("Warning", "HubUnreachable", "no answer"),
             id="failed",
         ),
@@ -117,7 +123,9 @@ async def test_the_user_is_told_by_an_event_on_the_identity(
             id="issued",
         ),
         pytest.param(
-            lambda telemetry: telemetry.failed(identity(), "HubUnreachable", "no answer"),
+            lambda telemetry: telemetry.failed(
+                identity(), Trouble("HubUnreachable", "no answer"), repeated=False
+            ),
             "msa_rotations_total",
             {"reason": "HubUnreachable", "result": "failure"},
             id="failed",
@@ -129,7 +137,9 @@ async def test_the_user_is_told_by_an_event_on_the_identity(
             id="repaired",
         ),
         pytest.param(
-            lambda telemetry: telemetry.refused(identity(), "SecretConflict", "not ours"),
+            lambda telemetry: telemetry.refused(
+                identity(), Trouble("SecretConflict", "not ours"), repeated=False
+            ),
             "msa_refusals_total",
             {"reason": "SecretConflict"},
             id="refused",
@@ -156,7 +166,9 @@ def test_the_time_that_a_token_took_is_put_in_its_bucket() -> None:
 
 
 def test_a_token_that_was_not_issued_took_no_time() -> None:
-    registry = _registry(lambda telemetry: telemetry.failed(identity(), "HubUnreachable", "no answer"))
+    registry = _registry(
+        lambda telemetry: telemetry.failed(identity(), Trouble("HubUnreachable", "no answer"), repeated=False)
+    )
     assert registry.get_sample_value("msa_token_request_duration_seconds_count") == 0
 
 
@@ -224,3 +236,42 @@ def test_no_two_families_of_one_scrape_have_the_same_name() -> None:
     registry.register(collector)
     families = [family.name for family in registry.collect()]
     assert sorted(families) == sorted(set(families))
+
+
+@pytest.mark.parametrize("tell", ["refused", "failed"])
+async def test_what_goes_on_is_counted_each_time_and_told_once(
+    tell: str, now: Callable[[], datetime]
+) -> None:
+    sink, metrics = Sink(), Metrics(CollectorRegistry())
+    recorder = EventRecorder(sink, now, metrics)
+    telemetry = Telemetry(metrics, recorder)
+    for repeated in (False, True, True):
+        getattr(telemetry, tell)(identity(), Trouble("Why", "because"), repeated=repeated)
+    with anyio.move_on_after(10):
+        await recorder.run()
+    assert [(event.reason, event.count) for event in sink.created] == [("Why", 1)]
+    samples = (sample for family in metrics.registry.collect() for sample in family.samples)
+    counted = [sample.value for sample in samples if sample.labels.get("reason") == "Why"]
+    assert 3.0 in counted
+
+
+@pytest.mark.parametrize(
+    ("tell", "event", "level"),
+    [
+        (
+            lambda telemetry: telemetry.issued(identity(), "TokenDue", "it expires", 0.2),
+            "token_issued",
+            "info",
+        ),
+        (lambda telemetry: telemetry.repaired(identity(), "CAChanged", "back"), "repaired", "warning"),
+        (lambda telemetry: telemetry.shortened(identity(), "less"), "lifetime_shortened", "warning"),
+        (lambda telemetry: telemetry.refused(identity(), SAID, repeated=False), "refused", "warning"),
+        (lambda telemetry: telemetry.failed(identity(), SAID, repeated=False), "failed", "warning"),
+        (lambda telemetry: telemetry.failed(identity(), SAID, repeated=True), "failed", "debug"),
+    ],
+)
+def test_every_turn_of_an_identity_is_in_the_log(
+    tell: Tell, event: str, level: str, logged: list[Any]
+) -> None:
+    _registry(tell)
+    assert [(line["event"], line["log_level"]) for line in logged] == [(event, level)]

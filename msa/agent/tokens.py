@@ -1,0 +1,217 @@
+"""What makes an identity's Secret right: a new token, or a repair around the one that is there.
+
+The old token stays in the Secret until the new one is written, and a new one that would have to be replaced at once is never written.
+"""
+
+import anyio
+from attrs import evolve, field, frozen
+
+from msa.agent.cluster import ManagedCluster
+from msa.agent.failures import Asking, Stopped, asking, refuse
+from msa.agent.ingest import CredentialIngest, written
+from msa.agent.observers import Observer
+from msa.agent.ports import Hub, Managed, SecretContent
+from msa.agent.setbacks import RepairLog
+from msa.api.core import Credential, Marks
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.token import TokenFacts
+from msa.policy.ownership import owns_secret, refused_secret
+from msa.policy.rotation import Reason, Reissue, Repair, Snapshot, violation
+from msa.policy.status import Trouble
+from msa.runtime.errors import AlreadyExists, NotFound
+from msa.runtime.freshness import Freshness
+from msa.runtime.ports import Now
+from msa.runtime.result import Key
+from msa.runtime.store import Store
+
+_TAMPERING = frozenset(
+    (
+        Reason.TOKEN_MISSING,
+        Reason.TOKEN_MALFORMED,
+        Reason.WRONG_ACCOUNT,
+        Reason.FOREIGN_DATA,
+        Reason.MARKS_LOST,
+    )
+)
+_TIMELY = frozenset((Reason.EXPIRED, Reason.DUE))
+_CLOCK_SECONDS = 60.0
+_CLOCKS = Trouble(
+    "ClockSkew",
+    "a token that was issued just now counts as due already: set the clocks of the agent's node and of the managed cluster's API server",
+)
+
+
+@frozen
+class TokenWriter:
+    """Writes Secrets on the hub.
+
+    Attributes:
+        credentials: the copy of the Secrets that will show what was written.
+        repairs: how often somebody else made one necessary.
+        suspects: identities whose Secret turned out not to be ours: it is read before another token is asked for.
+        lasting: until when, on the monotonic clock, the token issued last cannot be due, whatever the wall clocks say.
+    """
+
+    hub: Hub
+    managed: Managed
+    cluster: ManagedCluster
+    ingest: CredentialIngest
+    credentials: Store[Credential]
+    freshness: Freshness
+    observer: Observer
+    now: Now
+    repairs: RepairLog = field(factory=RepairLog)
+    suspects: set[Key] = field(factory=set)
+    lasting: dict[Key, float] = field(factory=dict)
+
+    def forget(self, key: Key) -> None:
+        """There is no identity of that name any more."""
+        self.repairs.forget(key)
+        self.suspects.discard(key)
+        self.lasting.pop(key, None)
+
+    async def issue(self, key: Key, snapshot: Snapshot, found: Reissue) -> Credential:
+        """Asks for a token and writes it.
+
+        Raises:
+            Stopped: it cannot or must not be had now.
+        """
+        identity, start = snapshot.identity, anyio.current_time()
+        altered = self._altered(snapshot, found.reason)
+        if altered:
+            await self._pace(key, start)
+        if found.reason in _TIMELY and start < self.lasting.get(key, start):
+            raise Stopped(_CLOCKS, patience=_CLOCK_SECONDS)
+        stored = await self._stored(key, identity) if key in self.suspects else snapshot.credential
+        content, facts, took = await self._request(snapshot)
+        credential = await self._write(key, identity, stored, content, facts)
+        if facts.claims is not None:
+            life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
+            self.lasting[key] = start + life / 2
+        self.observer.issued(identity, found.reason, found.message, took)
+        if altered:
+            self.repairs.repaired(key, anyio.current_time())
+            self.observer.repaired(identity, found.reason, found.message)
+        return credential
+
+    async def repair(self, key: Key, snapshot: Snapshot, found: Repair) -> Credential:
+        """Writes the Secret again around its token.
+
+        Raises:
+            Stopped: it cannot or must not be done now.
+        """
+        stored = snapshot.credential
+        if stored is None or stored.token is None or stored.token.claims is None:
+            raise AssertionError("only a Secret with a readable token is repaired")
+        if stored.immutable:
+            return await self.issue(key, snapshot, Reissue(found.reason, found.message))
+        if altered := self._altered(snapshot, found.reason):
+            await self._pace(key, anyio.current_time())
+        claims = stored.token.claims
+        refreshed = stored.marks.refreshed_at or claims.issued_at
+        marks = Marks(snapshot.request.render(), claims.expires_at, refreshed)
+        content = SecretContent(None, self.cluster.ca, marks)
+        credential = await self._write(key, snapshot.identity, stored, content, stored.token)
+        if altered:
+            self.repairs.repaired(key, anyio.current_time())
+        self.observer.repaired(snapshot.identity, found.reason, found.message)
+        return credential
+
+    def _altered(self, snapshot: Snapshot, reason: Reason) -> bool:
+        """Whether somebody else did it, who may do it again; not so a Secret that never was, or that has a CA of before."""
+        match reason, snapshot.credential:
+            case Reason.SECRET_MISSING, _:
+                return snapshot.identity.status.token_secret_ref is not None
+            case Reason.CA_CHANGED, Credential(ca_digest=stored):
+                return not self.cluster.had_ca(stored)
+        return reason in _TAMPERING
+
+    async def _request(self, snapshot: Snapshot) -> tuple[SecretContent, TokenFacts, float]:
+        """A new token as the Secret will hold it, what is known of it, and the seconds that the request took."""
+        start = anyio.current_time()
+        with asking(Asking.TOKEN):
+            issued = await self.managed.request_token(snapshot.account, snapshot.request)
+        took = anyio.current_time() - start
+        facts = await self._facts(issued.token.reveal().encode())
+        # The token's own word: the answer's is from another look at the server's clock, and may be a second off.
+        expires = facts.claims.expires_at if facts.claims is not None else issued.expires_at
+        marks = Marks(snapshot.request.render(), expires, self.now().replace(microsecond=0))
+        content = SecretContent(issued.token, self.cluster.ca, marks)
+        self._refuse_unfit(snapshot, content, facts)
+        return content, facts, took
+
+    async def _facts(self, token: bytes) -> TokenFacts:
+        facts = self.ingest.facts(token)
+        if not facts.signed_by and self.cluster.keys is not None:
+            await self.cluster.learn(facts.key_id)
+            facts = self.ingest.facts(token)
+            if not facts.signed_by:
+                self.cluster.distrust()
+        return facts
+
+    def _refuse_unfit(self, snapshot: Snapshot, content: SecretContent, facts: TokenFacts) -> None:
+        """The account may be another's by now, or the server alters requests: the token would be replaced at once, for ever."""
+        would_be = written(snapshot.identity, content, facts, "")
+        found = violation(
+            evolve(snapshot, credential=would_be, cluster=self.cluster.view()), self.cluster.now()
+        )
+        match found:
+            case Reissue(reason=reason, message=message) if reason not in _TIMELY:
+                trouble = Trouble(
+                    "UnfitToken",
+                    f"the managed cluster issued a token that is not what was asked for ({reason}: {message}): the Secret is left as it "
+                    f"was; see what replaces the ServiceAccount, or alters token requests, there",
+                )
+                raise Stopped(trouble)
+
+    async def _pace(self, key: Key, now: float) -> None:
+        """Raises Stopped when somebody alters the Secret so often that the next repair must wait."""
+        if (pause := self.repairs.pause(key, now)) <= 0:
+            return
+        with asking(Asking.SECRET):
+            try:
+                writers = (await self.hub.read_secret(key)).writers
+            except NotFound:
+                writers = ()
+        who = f"field manager {', '.join(writers)}" if writers else "somebody who deletes it"
+        message = (
+            f"the Secret is altered again and again by {who}: stop that; it is repaired less and less often"
+        )
+        raise Stopped(Trouble("SecretContested", message), patience=pause)
+
+    async def _stored(self, key: Key, identity: ManagedServiceAccount) -> Credential | None:
+        """The Secret of that name, read now; None if there is none. Raises Stopped if it is not ours."""
+        with asking(Asking.SECRET):
+            try:
+                stored = (await self.hub.read_secret(key)).credential
+            except NotFound:
+                self.suspects.discard(key)
+                return None
+        if not owns_secret(identity, stored):
+            self.suspects.add(key)
+            raise refuse(refused_secret(identity))
+        return stored
+
+    async def _write(
+        self,
+        key: Key,
+        identity: ManagedServiceAccount,
+        stored: Credential | None,
+        content: SecretContent,
+        facts: TokenFacts,
+    ) -> Credential:
+        with asking(Asking.SECRET):
+            if stored is not None and stored.immutable and content.token is not None:
+                await self.hub.delete_secret(stored)
+                stored = None
+            if stored is None:
+                try:
+                    version = await self.hub.create_secret(identity, content)
+                except AlreadyExists:
+                    stored = await self._stored(key, identity)
+                    if stored is None:
+                        raise
+            if stored is not None:
+                version = await self.hub.patch_secret(identity, stored, content)
+        self.freshness.wrote(key, self.credentials, version, anyio.current_time())
+        return written(identity, content, facts, version)
