@@ -31,6 +31,7 @@ from msa.runtime.events import Added, Modified
 _OUT = HOME.parent / "bench.json"
 _CONCURRENCIES = (8, 16, 32, 64)
 _ROUNDS = 3
+_SINGLES = 50
 _QUIET_SECONDS = 20
 """After so long idle connections are closed, so that memory is compared like with like."""
 
@@ -77,6 +78,8 @@ class Bench:
         wait_until(self.addon.ready, 30)
         time.sleep(2)
         idle = self.probe.rss_mb()
+        asyncio.run(self._create_and_wait([f"first-{number}" for number in range(self.n)]))
+        first = self._restart(self.n)
         create = self._create(best)
         peak = self.probe.peak_rss_mb()
         single = self._single()
@@ -88,8 +91,14 @@ class Bench:
             "create": {**create, "single_ratio": single, "concurrency": best},
             "rotate": rotate,
             "restart": restart,
+            "restart_first": first,
             "rss": {"idle_mb": round(idle, 1), "peak_mb": round(peak, 1), "per_msa_kb": per_msa},
         }
+
+    @property
+    def _so_far(self) -> int:
+        """Identities that there are once all rounds are done."""
+        return (_ROUNDS + 1) * self.n + _SINGLES
 
     def _create(self, concurrency: int) -> dict[str, Any]:
         """Raw client and agent in turns."""
@@ -176,7 +185,7 @@ class Bench:
         return sorted(done[name] - created[name] for name in wanted)
 
     def _single(self) -> float:
-        """One identity on an idle agent, fifty times, against the four requests in a row."""
+        """One identity on an idle agent, again and again, against the four requests in a row."""
 
         async def raw_times() -> list[float]:
             async with (
@@ -185,7 +194,7 @@ class Bench:
             ):
                 raw = Raw(to_hub, to_managed, b64encode(self.addon.managed.ca_file.read_bytes()).decode())
                 times = []
-                for number in range(50):
+                for number in range(_SINGLES):
                     uids = await create_all(raw, "raw", [f"single-{number}"], 1)
                     start = time.monotonic()
                     await raw.serve("raw", "raw-install", f"single-{number}", uids[f"single-{number}"])
@@ -194,14 +203,14 @@ class Bench:
 
         raw = statistics.median(asyncio.run(raw_times()))
         agent = statistics.median(
-            asyncio.run(self._create_and_wait([f"one-{number}"]))[0] for number in range(50)
+            asyncio.run(self._create_and_wait([f"one-{number}"]))[0] for number in range(_SINGLES)
         )
         return round(agent / raw, 2)
 
     def _rotate(self) -> dict[str, float]:
         """Everybody's validity is edited at once."""
         before, sent = self.probe.served(), self.probe.sent()
-        total = _ROUNDS * self.n + 50
+        total = self._so_far
 
         async def edit() -> None:
             path = f"{GROUP_PATH}/{self.addon.cluster_name}/{names.PLURAL}"
@@ -235,7 +244,7 @@ class Bench:
 
     def _fill(self, n: int) -> float:
         """Fills up to n identities; KB more for each of them, between two moments of rest."""
-        missing = n - (_ROUNDS * self.n + 50)
+        missing = n - self._so_far
         time.sleep(_QUIET_SECONDS)
         before = self.probe.rss_mb()
         if missing > 0:

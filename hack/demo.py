@@ -119,12 +119,14 @@ def stay(hub: Cluster, managed: Cluster) -> None:
     addon = Addon(hub, managed, _NAMESPACE, health_port=free_ports(1)[0])
     addon.start()
     print("\nAll of it keeps running until Ctrl-C. To try:\n")
+    install = names.DEFAULT_INSTALL_NAMESPACE
+    print(f"  export PATH={hub.binaries['kubectl'].parent}:$PATH    # kubectl of this release")
     print(f"  export KUBECONFIG={relative(hub.kubeconfig)}            # the hub")
     print(f"  kubectl get msa -n {_NAMESPACE} -w")
-    print(f"  kubectl create -n {_NAMESPACE} -f manifests/samples/short-lived.yaml")
-    print(
-        f"  kubectl --kubeconfig={relative(managed.kubeconfig)} get serviceaccounts -n {names.DEFAULT_INSTALL_NAMESPACE}\n"
-    )
+    print(f"  kubectl delete secret -n {_NAMESPACE} my-sample                    # and it comes back")
+    print(f"  kubectl delete msa -n {_NAMESPACE} short-lived                     # and all of it goes")
+    print(f"  kubectl apply -n {_NAMESPACE} -f manifests/samples/short-lived.yaml")
+    print(f"  kubectl --kubeconfig={relative(managed.kubeconfig)} get serviceaccounts -n {install}\n")
     try:
         while True:
             time.sleep(3600)
