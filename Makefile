@@ -27,6 +27,13 @@ venv: .venv/.synced ## Make the virtual environment with everything that uv.lock
 binaries: venv ## Provide etcd, kube-apiserver, kube-controller-manager and kubectl (cached; 4 to 8 minutes the first time).
 	@$(RUN) hack.binaries
 
+promtool: build/prometheus/usr/bin/promtool ## Provide promtool from Debian's package (nothing is installed).
+
+build/prometheus/usr/bin/promtool:
+	@command -v apt-get >/dev/null || { echo "promtool comes from Debian's package of Prometheus and this is no Debian: install Prometheus, so that promtool is on the path"; exit 1; }
+	@mkdir -p build/prometheus && cd build/prometheus && { apt-get download -q prometheus >/dev/null 2>&1 || { apt-get update -q >/dev/null && apt-get download -q prometheus; }; }
+	@cd build/prometheus && dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb
+
 ##@ Develop
 
 fmt: venv ## Format the code.
@@ -72,4 +79,4 @@ cluster-down: venv ## Stop it.
 kubeconfig: venv ## Print the path of its admin kubeconfig.
 	@$(RUN) hack.clusters kubeconfig $(NAME)
 
-.PHONY: help venv binaries fmt lint generate verify test test-unit test-deep demo bench cluster-up cluster-down kubeconfig
+.PHONY: help venv binaries promtool fmt lint generate verify test test-unit test-deep demo bench cluster-up cluster-down kubeconfig
