@@ -163,7 +163,7 @@ class _Agent:
         secrets = Informer[Credential](sources.secrets, rng, metrics, transform=ingest)
         accounts = Informer[ServiceAccount](sources.accounts, rng, metrics, transform=slim_account)
         caches = Caches(identities.store, secrets.store, accounts.store)
-        events = KubeEvents(hub, settings.cluster_name, "managed-serviceaccount-agent", socket.gethostname())
+        events = KubeEvents(hub, "managed-serviceaccount-agent", socket.gethostname())
         recorder = EventRecorder(
             events, wall_clock, metrics, busy=lambda: hub.under_way + managed.under_way > 0
         )

@@ -5,17 +5,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from msa.api import names
-
-
-@frozen
-class FeatureGates:
-    """Behaviour that is switched on by name, `--feature-gates=EphemeralIdentity=true`.
-
-    Attributes:
-        ephemeral_identity: delete a ManagedServiceAccount when its `ttlSecondsAfterCreation` is over.
-    """
-
-    ephemeral_identity: bool = False
+from msa.policy.gates import FeatureGates
 
 
 @frozen

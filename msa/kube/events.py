@@ -13,8 +13,8 @@ from msa.runtime.recorder import EventRecord
 class KubeEvents:
     """Sends Events to the namespace of what they are about."""
 
-    def __init__(self, transport: Transport, namespace: str, component: str, host: str) -> None:
-        self._events = Resource(transport, Selection("", "v1", "events", namespace), BookmarkObject)  # type: ignore[type-var]  # never read
+    def __init__(self, transport: Transport, component: str, host: str) -> None:
+        self._events = Resource(transport, Selection("", "v1", "events"), BookmarkObject)  # type: ignore[type-var]  # never read
         self._source = {"component": component, "host": host}
 
     async def create(self, event: EventRecord) -> None:
@@ -40,12 +40,11 @@ class KubeEvents:
             "reportingComponent": self._source["component"],
             "reportingInstance": self._source["host"],
         }
-        await self._events.create(body, into=Raw)
+        await self._events.within(regarding.namespace).create(body, into=Raw)
 
     async def bump(self, event: EventRecord) -> None:
-        await self._events.patch(
-            event.name, {"count": event.count, "lastTimestamp": _time(event.last)}, into=Raw
-        )
+        again = {"count": event.count, "lastTimestamp": _time(event.last)}
+        await self._events.within(event.regarding.namespace).patch(event.name, again, into=Raw)
 
 
 def _time(moment: datetime) -> str:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import Raw, Struct
 
 from msa.kube.errors import TRANSPORT_ERRORS, from_exception, unreadable
@@ -34,6 +35,7 @@ R = TypeVar("R")
 _BATCH = 256
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
 
 
 class _ListMeta(
@@ -123,6 +125,12 @@ class Resource(Generic[T]):
     def resource(self) -> str:
         return f"{self._selection.plural}.{self._selection.group}".rstrip(".")
 
+    def within(self, namespace: str) -> "Resource[T]":
+        """The same in one namespace: what was read from all of them is written there."""
+        narrowed = copy(self)
+        narrowed._selection = evolve(self._selection, namespace=namespace)  # noqa: SLF001 - a copy of itself
+        return narrowed
+
     async def list(self, *, resource_version: str = "", limit: int = 0, continue_token: str = "") -> Page[T]:
         query = self._selection.query(
             resourceVersion="" if continue_token else resource_version,
@@ -138,14 +146,14 @@ class Resource(Generic[T]):
 
     def _salvaged(self, body: bytes) -> Page[T]:
         """A page with what can be read of it; one object that is out of shape does not hide the others."""
-        page = _decode(body, _RawList)
+        page = decode(body, _RawList)
         items: list[T] = []
         spoilt: list[Unreadable] = []
         for raw in page.items:
             try:
                 items.append(self._item.decode(raw))
             except msgspec.MsgspecError as error:
-                spoilt.append(Unreadable(_decode(raw, PartialObject), str(error)))
+                spoilt.append(Unreadable(decode(raw, PartialObject), str(error)))
         return Page(items, page.metadata.resource_version, page.metadata.continue_token, spoilt)
 
     @asynccontextmanager
@@ -164,24 +172,28 @@ class Resource(Generic[T]):
             yield Stream(reader, self._event)
 
     async def get(self, name: str, *, into: type[R]) -> R:
-        return _decode(await self._transport.send("GET", self._path(name)), into)
+        return decode(await self._transport.send("GET", self._path(name)), into)
 
     async def create(self, body: object, *, into: type[R]) -> R:
-        return _decode(await self._write("POST", self._selection.path, body), into)
+        return decode(await self._write("POST", self._selection.path, body), into)
 
     async def update(self, name: str, body: object, *, into: type[R]) -> R:
-        return _decode(await self._write("PUT", self._path(name), body), into)
+        return decode(await self._write("PUT", self._path(name), body), into)
 
     async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
         """Sends a JSON merge patch (RFC 7386)."""
-        return _decode(await self._write("PATCH", self._path(name, subresource), body, _MERGE_PATCH), into)
+        return decode(await self._write("PATCH", self._path(name, subresource), body, _MERGE_PATCH), into)
+
+    async def json_patch(self, name: str, operations: object, *, into: type[R]) -> R:
+        """Sends a JSON patch (RFC 6902), where a part must be replaced whole."""
+        return decode(await self._write("PATCH", self._path(name), operations, _JSON_PATCH), into)
 
     async def delete(self, name: str, *, uid: str = "") -> None:
         """Deletes it; with `uid` only if it is still that very object, else Conflict."""
         await self._write("DELETE", self._path(name), {"preconditions": {"uid": uid}} if uid else {})
 
     async def create_subresource(self, name: str, subresource: str, body: object, *, into: type[R]) -> R:
-        return _decode(await self._write("POST", self._path(name, subresource), body), into)
+        return decode(await self._write("POST", self._path(name, subresource), body), into)
 
     async def _write(self, method: str, path: str, body: object, content_type: str = _JSON) -> bytes:
         encoded = msgspec.json.encode(body)
@@ -250,7 +262,8 @@ class Stream(Generic[T]):
         return event
 
 
-def _decode(body: bytes | Raw, into: type[R]) -> R:
+def decode(body: bytes | Raw, into: type[R]) -> R:
+    """An answer as its type. Raises Decode where it is none."""
     try:
         return msgspec.json.decode(body, type=into)
     except msgspec.MsgspecError as error:

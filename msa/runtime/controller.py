@@ -1,5 +1,6 @@
 """Workers that take keys from a queue, have them reconciled, and do what the answer says."""
 
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import assert_never
 
@@ -18,6 +19,10 @@ _STUCK_SECONDS = 2 * _TIMEOUT_SECONDS
 _log = structlog.get_logger(__name__)
 
 
+def _nothing(_key: Key) -> Mapping[str, str]:
+    return {}
+
+
 class Controller:
     """One reconciler with its queue and workers.
 
@@ -27,15 +32,24 @@ class Controller:
         workers: keys worked on at the same time.
         freshness: our own writes, waited for before a key is looked at again.
         metrics: where it counts.
+        bind: what every log line of a reconcile says besides controller, key and number: the parts of its key, say.
     """
 
     def __init__(
-        self, queue: WorkQueue, reconcile: Reconcile, *, workers: int, freshness: Freshness, metrics: Metrics
+        self,
+        queue: WorkQueue,
+        reconcile: Reconcile,
+        *,
+        workers: int,
+        freshness: Freshness,
+        metrics: Metrics,
+        bind: Callable[[Key], Mapping[str, str]] = _nothing,
     ) -> None:
         self.queue = queue
         self._reconcile = reconcile
         self._workers = workers
         self._freshness = freshness
+        self._bind = bind
         self._numbers = count(1)
         name = queue.name
         self._results = {
@@ -90,9 +104,8 @@ class Controller:
         if lag is not None:
             self._stale_timeouts.inc()
             self._freshness.give_up(key)
-        with structlog.contextvars.bound_contextvars(
-            controller=self.queue.name, key=key, reconcile_id=next(self._numbers)
-        ):
+        ours = {"controller": self.queue.name, "key": key, "reconcile_id": next(self._numbers)}
+        with structlog.contextvars.bound_contextvars(**{**self._bind(key), **ours}):
             outcome = await self._attempt(key)
             self._seconds.observe(anyio.current_time() - start)
             self._answer(key, outcome)

@@ -5,7 +5,6 @@ nobody, so it does too; whoever starts the process again (the kubelet, say) then
 """
 
 import gc
-import math
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ import anyio
 import anyio.abc
 import anyio.to_thread
 import structlog
-from attrs import field, frozen
+from attrs import define, field, frozen
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -74,6 +73,40 @@ async def _nothing() -> None:
     """Where there is nothing to prepare."""
 
 
+@define
+class _Stop:
+    """What a signal does: it ends everything at once, but for workers, who finish what they have begun.
+
+    Attributes:
+        scope: of all that runs.
+        working: there are workers; before them nothing is half done, and nobody is made to wait.
+    """
+
+    controllers: Sequence[Controller]
+    scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
+    working: bool = field(default=False, init=False)
+
+    async def listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Waits for signals, for ever; from `started` on none is missed."""
+        told = False
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                if told:
+                    os._exit(128 + number)  # a second signal: whoever sends it does not want to wait
+                told = True
+                _log.info("stopping", signal=signal.Signals(number).name)
+                self._begin()
+
+    def _begin(self) -> None:
+        if not self.working:
+            self.scope.cancel()
+            return
+        for controller in self.controllers:
+            controller.queue.shut_down()
+        self.scope.deadline = anyio.current_time() + _GRACE_SECONDS
+
+
 @frozen(kw_only=True)
 class Supervisor:
     """All parts of a process, before anything runs.
@@ -84,7 +117,8 @@ class Supervisor:
         always: what runs from the start, by name.
         leading: what runs only while this replica leads, since it writes.
         elector: None where a single replica needs no lead.
-        prepare: done before the caches are filled, and after the probes answer.
+        prepare: done before the caches are filled, and after the probes answer; a StartError from it says what is missing.
+        checks: what /livez asks beside the parts above.
     """
 
     metrics: Metrics
@@ -95,6 +129,7 @@ class Supervisor:
     leading: Mapping[str, Task]
     elector: LeaderElector | None
     prepare: Task = _nothing
+    checks: Sequence[Check] = ()
     lag: LoopLag = field(init=False)
     series: QueueSeries = field(init=False)
 
@@ -107,12 +142,20 @@ class Supervisor:
         return QueueSeries(self.metrics.registry)
 
     async def run(self) -> None:
-        """Runs until it is told to stop by a signal.
+        """Runs until it is told to stop by a signal, whatever it is about at that moment.
 
         Raises:
-            StartError: an address cannot be had.
-            Ended: a task that must run for ever did not.
+            StartError: an address cannot be had, or `prepare` found what is missing. In a group, as all that comes from tasks.
+            Ended: a task that must run for ever did not; in a group too.
         """
+        stop = _Stop(self.controllers)
+        async with anyio.create_task_group() as listening:
+            await listening.start(stop.listen)
+            with stop.scope:
+                await self._run(stop)
+            listening.cancel_scope.cancel()
+
+    async def _run(self, stop: _Stop) -> None:
         async with anyio.create_task_group() as tasks:
             await self._start_servers(tasks)
             await self.prepare()
@@ -122,9 +165,9 @@ class Supervisor:
                 *((f"watch of {informer.resource}", informer.run) for informer in self.informers),
             ):
                 tasks.start_soon(for_ever, name, task)
-            tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
             await self._fill_caches()
-            await (self._lead() if self.elector is None else self.elector.run(self._lead))
+            lead = partial(self._lead, stop)
+            await (lead() if self.elector is None else self.elector.run(lead))
             tasks.cancel_scope.cancel()
 
     async def _fill_caches(self) -> None:
@@ -136,8 +179,9 @@ class Supervisor:
         gc.freeze()  # the caches are not searched again at every collection
         _log.info("ready", **{informer.resource: len(informer.store) for informer in self.informers})
 
-    async def _lead(self) -> None:
+    async def _lead(self, stop: _Stop) -> None:
         """Works until told to stop."""
+        stop.working = True
         async with anyio.create_task_group() as tasks:
             for name, task in self.leading.items():
                 tasks.start_soon(for_ever, name, task)
@@ -146,14 +190,17 @@ class Supervisor:
                     workers.start_soon(controller.run)
             tasks.cancel_scope.cancel()
 
-    async def _start_servers(self, tasks: anyio.abc.TaskGroup) -> None:
-        alive: tuple[Check, ...] = (
+    def _alive(self) -> Sequence[Check]:
+        return (
             self.lag.problem,
             *(controller.problem for controller in self.controllers),
             *(informer.problem for informer in self.informers),
             *([self.elector.problem] if self.elector is not None else []),
+            *self.checks,
         )
-        livez = partial(report, alive)
+
+    async def _start_servers(self, tasks: anyio.abc.TaskGroup) -> None:
+        livez = partial(report, self._alive())
         readyz = partial(report, tuple(_readiness(informer) for informer in self.informers))
         servers = (
             ("--metrics-bind-address", self.addresses.metrics, {"/metrics": self._scrape}),
@@ -174,16 +221,6 @@ class Supervisor:
         self.series.note(controller.queue for controller in self.controllers)
         body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry)
         return Response(body, content_type=CONTENT_TYPE_LATEST)
-
-    async def _stop_on_signal(self, scope: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for number in signals:
-                if scope.deadline < math.inf:
-                    os._exit(128 + number)  # a second signal: whoever sends it does not want to wait
-                _log.info("stopping", signal=signal.Signals(number).name)
-                for controller in self.controllers:
-                    controller.queue.shut_down()
-                scope.deadline = anyio.current_time() + _GRACE_SECONDS
 
 
 def _readiness(informer: Informer[Any]) -> Check:

@@ -1,4 +1,5 @@
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
@@ -14,3 +15,9 @@ def restored() -> Iterator[None]:
     structlog.configure(**before)
     logging.getLogger().handlers = handlers
     sys.excepthook = hook
+
+
+@pytest.fixture(autouse=True)
+def no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command ends its process by force; the tests' own goes on."""
+    monkeypatch.setattr(os, "_exit", sys.exit)

@@ -2,6 +2,7 @@ from random import Random
 
 import anyio
 import pytest
+import structlog
 from attrs import define
 from prometheus_client import CollectorRegistry
 
@@ -103,6 +104,33 @@ async def test_a_reconcile_that_hangs_is_ended_after_five_minutes() -> None:
     bench.queue.add(A)
     await bench.run(400)
     assert bench.asked[1] - bench.asked[0] >= 300
+
+
+async def test_the_log_lines_of_a_reconcile_name_its_own_object_and_no_other() -> None:
+    bench, bound = Bench(), list[dict[str, object]]()
+
+    async def look(_key: Key) -> Result:
+        bound.append(structlog.contextvars.get_contextvars())
+        return Done()
+
+    controller = Controller(
+        bench.queue,
+        look,
+        workers=1,
+        freshness=bench.freshness,
+        metrics=Metrics(CollectorRegistry()),
+        bind=lambda key: {"name": "first", "key": "never in the place of the key itself"} if key == A else {},
+    )
+    bench.queue.add(A)
+    bench.queue.add(Key("b"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(controller.run)
+        await anyio.sleep(1)
+        bench.queue.shut_down()
+    assert bound == [
+        {"controller": "test", "key": "a", "reconcile_id": 1, "name": "first"},
+        {"controller": "test", "key": "b", "reconcile_id": 2},
+    ]
 
 
 async def test_a_key_is_not_looked_at_before_the_cache_has_our_own_write() -> None:

@@ -1,0 +1,44 @@
+"""rbac.authorization.k8s.io/v1 Role and RoleBinding, as wire types."""
+
+from typing import Final
+
+from msgspec import Struct
+
+from msa.api.meta import ObjectMeta
+
+GROUP: Final = "rbac.authorization.k8s.io"
+
+
+class Rule(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """What may be done with what."""
+
+    api_groups: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    resource_names: tuple[str, ...] = ()
+    verbs: tuple[str, ...] = ()
+
+
+class Role(Struct, frozen=True, gc=False):
+    metadata: ObjectMeta
+    rules: tuple[Rule, ...] = ()
+
+
+class RoleRef(Struct, frozen=True, gc=False, rename="camel"):
+    api_group: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class RbacSubject(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+    """Who: a user, a group or a ServiceAccount."""
+
+    kind: str = ""
+    api_group: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class RoleBinding(Struct, frozen=True, gc=False, rename="camel"):
+    metadata: ObjectMeta
+    role_ref: RoleRef = RoleRef()
+    subjects: tuple[RbacSubject, ...] = ()

@@ -1,0 +1,78 @@
+"""work.open-cluster-management.io/v1 ManifestWork: what the hub has applied on a managed cluster, as wire type and as what is kept."""
+
+from typing import Final
+
+from attrs import frozen
+from msgspec import Raw, Struct
+
+from msa.api.meta import Condition, ObjectMeta
+
+GROUP: Final = "work.open-cluster-management.io"
+APPLIED: Final = "Applied"
+
+ANNOTATION_CONFIG_HASHES: Final = "open-cluster-management.io/config-spec-hash"
+"""On a ManifestWork: JSON, `resource.group/namespace/name` of each configuration to the hash that it was rendered from."""
+
+
+class FieldValue(Struct, frozen=True, gc=False, rename="camel"):
+    type: str = ""
+    integer: int | None = None
+    string: str | None = None
+
+
+class FeedbackValue(Struct, frozen=True, gc=False, rename="camel"):
+    """One value that the cluster's side reports of an applied object."""
+
+    name: str = ""
+    field_value: FieldValue = FieldValue()
+
+
+class StatusFeedback(Struct, frozen=True, gc=False):
+    values: tuple[FeedbackValue, ...] = ()
+
+
+class ResourceMeta(Struct, frozen=True, gc=False):
+    kind: str = ""
+    name: str = ""
+
+
+class ManifestCondition(Struct, frozen=True, gc=False, rename="camel"):
+    """How one of the objects fares."""
+
+    resource_meta: ResourceMeta = ResourceMeta()
+    conditions: tuple[Condition, ...] = ()
+    status_feedback: StatusFeedback = StatusFeedback()
+
+
+class ResourceStatus(Struct, frozen=True, gc=False):
+    manifests: tuple[ManifestCondition, ...] = ()
+
+
+class WorkStatus(Struct, frozen=True, gc=False, rename="camel"):
+    conditions: tuple[Condition, ...] = ()
+    resource_status: ResourceStatus = ResourceStatus()
+
+
+class ManifestWork(Struct, frozen=True, gc=False):
+    """As it comes over the wire."""
+
+    metadata: ObjectMeta
+    spec: Raw = Raw(b"{}")
+    status: WorkStatus = WorkStatus()
+
+
+@frozen
+class Work:
+    """What is kept of a ManifestWork.
+
+    Attributes:
+        digest: of its spec's meaning.
+        feedback: of the agent's Deployment, by name.
+        failed: kind and name of objects that could not be applied, with the reason.
+    """
+
+    metadata: ObjectMeta
+    digest: str
+    conditions: tuple[Condition, ...]
+    feedback: dict[str, int | str]
+    failed: tuple[str, ...]

@@ -1,0 +1,134 @@
+"""What the programs' command lines have in common: kinds of values, and options of the same meaning."""
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from msa.cli import logs
+from msa.policy.gates import FeatureGates
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_TRUE = ("true", "1", "t", "yes")
+_FALSE = ("false", "0", "f", "no")
+
+
+class Label(click.ParamType[str]):
+    """The name of a namespace (RFC 1123 label). Empty, it would mean all namespaces."""
+
+    name = "name"
+    _valid = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        text = str(value)
+        if not self._valid.fullmatch(text):
+            self.fail(f"{text!r} is no name of a namespace: lower case letters, digits and -", param, ctx)
+        return text
+
+
+class Switch(click.ParamType[bool]):
+    """A Go-style boolean flag: `--x`, `--x=true`, `--x=false`."""
+
+    name = "true|false"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        text = str(value).lower()
+        if text not in _TRUE + _FALSE:
+            self.fail(f"{text!r} is neither true nor false", param, ctx)
+        return text in _TRUE
+
+
+class Gates(click.ParamType[FeatureGates]):
+    """`A=true,B=false`; a gate of another release is an error, since it was meant to change something."""
+
+    name = "Gate=true|false,..."
+    _known = ("EphemeralIdentity", "ClusterProfile")
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> FeatureGates:
+        if isinstance(value, FeatureGates):
+            return value
+        gates = dict.fromkeys(self._known, False)
+        for pair in filter(None, (part.strip() for part in str(value).split(","))):
+            gate, _, setting = pair.partition("=")
+            if gate not in gates:
+                self.fail(f"unknown feature gate {gate!r}; known are {', '.join(self._known)}", param, ctx)
+            gates[gate] = Switch().convert(setting, param, ctx)
+        return FeatureGates(ephemeral_identity=gates["EphemeralIdentity"])
+
+
+def pod_namespace(default: str) -> str:
+    """The namespace this pod runs in, else the default."""
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return default
+
+
+def explained(command: Callable[..., None]) -> str:
+    """A command's docstring as its help; click takes a backspace on a line of its own to leave a paragraph's lines as they are."""
+    return inspect.cleandoc(command.__doc__ or "").replace("\\b\n", "\b\n")
+
+
+def switch(flag: str, text: str, *, default: bool) -> click.Option:
+    return click.Option(
+        [flag],
+        type=Switch(),
+        is_flag=False,
+        flag_value="true",
+        default=default,
+        show_default=True,
+        help=text,
+    )
+
+
+def common(*, workers: int, what: str, health: str) -> list[click.Parameter]:
+    """The options that all long-running programs have.
+
+    Args:
+        workers: the default of --workers.
+        what: the things that a worker works on.
+        health: the default of --health-probe-bind-address.
+    """
+    return [
+        click.Option(
+            ["--metrics-bind-address", "metrics_address"],
+            default=":38080",
+            show_default=True,
+            help="Where Prometheus scrapes /metrics; 0 for nowhere.",
+        ),
+        click.Option(
+            ["--health-probe-bind-address", "health_address"],
+            default=health,
+            show_default=True,
+            help="Where /healthz, /livez and /readyz are served; 0 for nowhere.",
+        ),
+        switch(
+            "--leader-elect",
+            "Hold the leader Lease before writing anything, so that two replicas never both write.",
+            default=False,
+        ),
+        click.Option(
+            ["--feature-gates"],
+            type=Gates(),
+            default="",
+            help="EphemeralIdentity=true deletes identities when their TTL is over.",
+        ),
+        click.Option(
+            ["--workers"],
+            type=click.IntRange(1, 256),
+            default=workers,
+            show_default=True,
+            help=f"{what} worked on at the same time.",
+        ),
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(logs.LEVELS),
+            default="info",
+            show_default=True,
+            help="How much to log.",
+        ),
+    ]

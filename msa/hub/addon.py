@@ -1,0 +1,244 @@
+"""The addon on one cluster: gather -> decide -> act -> status. The key is the cluster's name, which is its namespace on the hub.
+
+Level-triggered and idempotent. The agent is given its rights before its status says that it may register, and it is deployed after
+that; on the way out it goes first, and its rights when it has gone.
+"""
+
+from typing import TypeVar
+
+import anyio
+from attrs import field, frozen
+from msgspec.structs import replace
+
+from msa.api import names
+from msa.api.addon import ClusterManagementAddOn, DeploymentConfig, ManagedClusterAddOn, Subject
+from msa.api.cluster import ManagedCluster
+from msa.api.core import Secret
+from msa.api.meta import ObjectMeta
+from msa.api.rbac import Role, RoleBinding
+from msa.api.work import Work
+from msa.hub import bodies, render
+from msa.hub.observers import Observer
+from msa.hub.ports import Hub, Kind
+from msa.policy import addon_status, deployment, registration
+from msa.policy.addon_status import Findings
+from msa.policy.config_hashes import cluster_references
+from msa.policy.deployment import Misconfigured, Unavailable, Unset
+from msa.policy.installation import (
+    PATIENCE,
+    Install,
+    LeaveAlone,
+    Situation,
+    Withdraw,
+    rights_stay,
+    verdict,
+)
+from msa.policy.registration import Obstacle
+from msa.runtime.freshness import Freshness, Versioned
+from msa.runtime.ports import Now
+from msa.runtime.result import Done, Key, RequeueAfter, Result
+from msa.runtime.store import Store
+
+O = TypeVar("O")  # noqa: E741 - O for object
+
+
+@frozen
+class Caches:
+    """What is known of the hub."""
+
+    clusters: Store[ManagedCluster]
+    addons: Store[ManagedClusterAddOn]
+    fleet: Store[ClusterManagementAddOn]
+    configs: Store[DeploymentConfig]
+    works: Store[Work]
+    roles: Store[Role]
+    bindings: Store[RoleBinding]
+    pull_secrets: Store[Secret]
+
+
+@frozen
+class Deployment:
+    """How agents are deployed, by the manager's own settings.
+
+    Attributes:
+        pull_secret: namespace and name of a Secret to be copied to the clusters, "" for none.
+        ephemeral: whether agents delete identities when their TTL is over.
+    """
+
+    image: str
+    pull_secret: str = ""
+    ephemeral: bool = False
+
+
+@frozen
+class AddonReconciler:
+    """Keeps the addon on one cluster as OCM wants it.
+
+    Attributes:
+        version: of OCM's addon API that the hub serves.
+    """
+
+    caches: Caches
+    hub: Hub
+    deployment: Deployment
+    version: str
+    freshness: Freshness
+    observer: Observer
+    now: Now
+    _kept: dict[Kind, Versioned] = field(init=False)
+
+    @_kept.default
+    def _stores(self) -> dict[Kind, Versioned]:
+        caches = self.caches
+        return {Kind.ROLE: caches.roles, Kind.ROLE_BINDING: caches.bindings, Kind.WORK: caches.works}
+
+    async def __call__(self, key: Key) -> Result:
+        situation = Situation(
+            cluster=self.caches.clusters.get(key),
+            addon=self.caches.addons.get(f"{key}/{names.ADDON}"),
+            fleet=self.caches.fleet.get(names.ADDON),
+        )
+        match verdict(situation):
+            case Withdraw(why=why):
+                return await self._withdraw(key, why)
+            case LeaveAlone():
+                return Done()
+            case Install(cluster=cluster, addon=addon):
+                await self._install(key, cluster, addon)
+                return Done()
+
+    async def _install(self, key: Key, cluster: ManagedCluster, addon: ManagedClusterAddOn) -> None:
+        references = cluster_references(addon, self._config)
+        addon_with_hashes = replace(addon, status=replace(addon.status, config_references=references))
+        config = deployment.chosen_config(addon_with_hashes, self._config)
+        namespace = self._namespace(addon, config)
+        wanted = self._render(cluster, addon_with_hashes, namespace, config)
+        stored = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
+        subject = registration.subject(addon)
+        if isinstance(subject, Subject):
+            await self._grant(key, addon, subject)
+        elif subject.refused:
+            await self._drop(key, Kind.ROLE_BINDING, self._binding(key))
+        found = Findings(
+            namespace=namespace,
+            obstacle=subject if isinstance(subject, Obstacle) else None,
+            references=references,
+            problem=wanted if isinstance(wanted, str) else None,
+            work=stored if _is_work(stored, wanted) else None,
+        )
+        await self._report(key, addon, found)
+        if isinstance(subject, Subject) and isinstance(wanted, dict) and found.work is None:
+            await self._put(key, Kind.WORK, stored.metadata if stored is not None else None, wanted)
+
+    def _config(self, namespace: str, name: str) -> DeploymentConfig | None:
+        return self.caches.configs.get(f"{namespace}/{name}")
+
+    def _binding(self, key: Key) -> ObjectMeta | None:
+        return _metadata(self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}"))
+
+    def _namespace(self, addon: ManagedClusterAddOn, config: DeploymentConfig | Unset | Unavailable) -> str:
+        """While the configuration is not to be had, the agent stays where it is."""
+        if isinstance(config, Unavailable) and addon.status.namespace:
+            return addon.status.namespace
+        return registration.install_namespace(addon, config if isinstance(config, DeploymentConfig) else None)
+
+    def _render(
+        self,
+        cluster: ManagedCluster,
+        addon: ManagedClusterAddOn,
+        namespace: str,
+        config: DeploymentConfig | Unset | Unavailable,
+    ) -> render.Manifest | str | None:
+        """The ManifestWork; or why there can be none; or None where the rollout has not come so far."""
+        if isinstance(config, Unavailable):
+            return None if config.waiting else config.message
+        try:
+            workload = deployment.workload(
+                cluster,
+                namespace,
+                config if isinstance(config, DeploymentConfig) else None,
+                self.deployment.image,
+            )
+            objects = render.manifests(
+                workload, ephemeral=self.deployment.ephemeral, pull_secret=self._pull_secret()
+            )
+        except Misconfigured as error:
+            return str(error)
+        return render.manifest_work(addon, objects)
+
+    def _pull_secret(self) -> render.PullSecret | None:
+        name = self.deployment.pull_secret
+        if not name:
+            return None
+        stored = self.caches.pull_secrets.get(name)
+        if stored is None:
+            raise Misconfigured(
+                f"Secret {name} on the hub does not exist: create it, or take --agent-image-pull-secret away from the manager"
+            )
+        return render.PullSecret(stored.type, stored.data or {})
+
+    async def _grant(self, key: Key, addon: ManagedClusterAddOn, subject: Subject) -> None:
+        """The agent's Role and RoleBinding, put right where somebody altered them."""
+        rules = render.agent_rules(ephemeral=self.deployment.ephemeral)
+        role = self.caches.roles.get(f"{key}/{names.AGENT_ROLE}")
+        if role is None or not bodies.is_role(role, addon, rules):
+            await self._put(key, Kind.ROLE, _metadata(role), bodies.role(addon, rules))
+        binding = self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}")
+        if binding is not None and not bodies.binds_the_role(binding):
+            await self._drop(key, Kind.ROLE_BINDING, binding.metadata)
+            binding = None
+        if binding is None or not bodies.is_role_binding(binding, addon, subject):
+            await self._put(key, Kind.ROLE_BINDING, _metadata(binding), bodies.role_binding(addon, subject))
+
+    async def _withdraw(self, key: Key, why: str) -> Result:
+        work = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
+        if work is not None and not bodies.is_ours(work.metadata):
+            work = None
+        if work is not None and work.metadata.deletion_timestamp is None:
+            await self._drop(key, Kind.WORK, work.metadata)
+            self.observer.withdrawn(key, why)
+        if rights_stay(work, self.now()):
+            return RequeueAfter(PATIENCE.total_seconds())
+        await self._drop(key, Kind.ROLE_BINDING, self._binding(key))
+        await self._drop(key, Kind.ROLE, _metadata(self.caches.roles.get(f"{key}/{names.AGENT_ROLE}")))
+        return Done()
+
+    async def _put(self, key: Key, kind: Kind, stored: ObjectMeta | None, body: bodies.Body) -> None:
+        if stored is None:
+            version = await self.hub.create(kind, body)
+        else:
+            version = await self.hub.rewrite(kind, stored, body)
+        self.observer.wrote(key, kind, new=stored is None)
+        self.freshness.wrote(key, self._kept[kind], version, anyio.current_time())
+
+    async def _drop(self, key: Key, kind: Kind, stored: ObjectMeta | None) -> None:
+        if stored is not None and bodies.is_ours(stored) and stored.deletion_timestamp is None:
+            await self.hub.delete(kind, stored)
+            self.observer.deleted(key, kind)
+
+    async def _report(self, key: Key, addon: ManagedClusterAddOn, found: Findings) -> None:
+        wanted = addon_status.wanted(addon, found, self.version, self.now())
+        if changed := addon_status.changes(addon.status, wanted):
+            version = await self.hub.patch_addon_status(addon, changed)
+            self.freshness.wrote(key, self.caches.addons, version, anyio.current_time())
+            for condition in addon_status.news(addon.status, wanted):
+                self.observer.condition(addon, condition)
+
+
+def _metadata(stored: Role | RoleBinding | None) -> ObjectMeta | None:
+    return stored.metadata if stored is not None else None
+
+
+def _is_work(stored: Work | None, wanted: render.Manifest | str | None) -> bool:
+    """Whether what is stored is what is wanted; while nothing can be rendered, what runs is what is reported."""
+    if stored is None or not isinstance(wanted, dict):
+        return stored is not None
+    metadata = wanted["metadata"]
+    return (
+        stored.digest == render.spec_digest(wanted["spec"])
+        and (metadata["labels"].items() <= (stored.metadata.labels or {}).items())
+        and (metadata["annotations"].items() <= (stored.metadata.annotations or {}).items())
+        and any(
+            owner.uid == metadata["ownerReferences"][0]["uid"] for owner in stored.metadata.owner_references
+        )
+    )

@@ -1,0 +1,79 @@
+"""The Role and RoleBinding that the manager makes for each cluster, as plain values, and whether a stored one is just that."""
+
+from typing import Any
+
+from msa.api import addon as addon_api
+from msa.api import names, rbac
+from msa.api.addon import ManagedClusterAddOn, Subject
+from msa.api.meta import ObjectMeta
+from msa.api.rbac import RbacSubject, Role, RoleBinding, RoleRef, Rule
+
+Body = dict[str, Any]
+
+_ROLE_REF = RoleRef(rbac.GROUP, "Role", names.AGENT_ROLE)
+
+
+def role(addon: ManagedClusterAddOn, rules: tuple[Rule, ...]) -> Body:
+    return {**_object(addon, "Role"), "rules": rules}
+
+
+def role_binding(addon: ManagedClusterAddOn, subject: Subject) -> Body:
+    return {**_object(addon, "RoleBinding"), "roleRef": _ROLE_REF, "subjects": _subjects(subject)}
+
+
+def is_role(stored: Role, addon: ManagedClusterAddOn, rules: tuple[Rule, ...]) -> bool:
+    return stored.rules == rules and is_marked(stored.metadata, addon)
+
+
+def is_role_binding(stored: RoleBinding, addon: ManagedClusterAddOn, subject: Subject) -> bool:
+    return (
+        binds_the_role(stored) and stored.subjects == _subjects(subject) and is_marked(stored.metadata, addon)
+    )
+
+
+def binds_the_role(stored: RoleBinding) -> bool:
+    """What a RoleBinding binds cannot be changed: one of another Role must be made anew."""
+    return stored.role_ref == _ROLE_REF
+
+
+def is_marked(stored: ObjectMeta, addon: ManagedClusterAddOn) -> bool:
+    """Whether it has our label and goes with this addon."""
+    return stored.label(addon_api.LABEL_ADDON) == names.ADDON and any(
+        owner.uid == addon.metadata.uid for owner in stored.owner_references
+    )
+
+
+def is_ours(stored: ObjectMeta) -> bool:
+    """Whether it was made for our addon, by us or by the addon that we replace."""
+    return stored.label(addon_api.LABEL_ADDON) == names.ADDON or any(
+        (owner.kind, owner.name) == (addon_api.MANAGED_CLUSTER_ADDON, names.ADDON)
+        for owner in stored.owner_references
+    )
+
+
+def owner(addon: ManagedClusterAddOn) -> Body:
+    """So that nothing outlives the addon, whoever is there to delete it."""
+    return {
+        "apiVersion": f"{addon_api.GROUP}/{addon_api.V1ALPHA1}",
+        "kind": addon_api.MANAGED_CLUSTER_ADDON,
+        "name": addon.metadata.name,
+        "uid": addon.metadata.uid,
+    }
+
+
+def _subjects(subject: Subject) -> tuple[RbacSubject, ...]:
+    """The agent's user alone, never a group: others may be put into it."""
+    return (RbacSubject("User", rbac.GROUP, subject.user),)
+
+
+def _object(addon: ManagedClusterAddOn, kind: str) -> Body:
+    return {
+        "apiVersion": f"{rbac.GROUP}/v1",
+        "kind": kind,
+        "metadata": {
+            "name": names.AGENT_ROLE,
+            "namespace": addon.metadata.namespace,
+            "labels": {addon_api.LABEL_ADDON: names.ADDON},
+            "ownerReferences": [owner(addon)],
+        },
+    }

@@ -1,0 +1,58 @@
+"""Turns objects from the wire into what is kept of them. A ManifestWork carries some 10 KB, of which a digest is enough."""
+
+from typing import Any
+
+import msgspec
+
+from msa.api import names
+from msa.api.addon import AddOnDeploymentConfig, DeploymentConfig, DeploymentConfigSpec
+from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work
+from msa.hub.render import spec_digest
+from msa.policy.deployment import spec_hash
+
+
+def keep_work(stored: ManifestWork) -> Work:
+    """What is kept of a ManifestWork.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    spec = msgspec.json.decode(stored.spec, type=dict[str, Any])
+    manifests = stored.status.resource_status.manifests
+    return Work(
+        metadata=stored.metadata,
+        digest=spec_digest(spec),
+        conditions=stored.status.conditions,
+        feedback=_feedback(manifests),
+        failed=tuple(failure for manifest in manifests if (failure := _failure(manifest))),
+    )
+
+
+def keep_config(stored: AddOnDeploymentConfig) -> DeploymentConfig:
+    """What is kept of an AddOnDeploymentConfig.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    spec = msgspec.json.decode(stored.spec, type=DeploymentConfigSpec)
+    return DeploymentConfig(stored.metadata, spec, spec_hash(bytes(stored.spec)))
+
+
+def _feedback(manifests: tuple[ManifestCondition, ...]) -> dict[str, int | str]:
+    for manifest in manifests:
+        meta = manifest.resource_meta
+        if (meta.kind, meta.name) == ("Deployment", names.AGENT_DEPLOYMENT):
+            return {value.name: _plain(value) for value in manifest.status_feedback.values}
+    return {}
+
+
+def _plain(value: FeedbackValue) -> int | str:
+    field = value.field_value
+    return field.integer if field.integer is not None else field.string or ""
+
+
+def _failure(manifest: ManifestCondition) -> str:
+    for condition in manifest.conditions:
+        if condition.type == APPLIED and condition.status == "False":
+            return f"{manifest.resource_meta.kind} {manifest.resource_meta.name}: {condition.message}"
+    return ""

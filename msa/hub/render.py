@@ -1,0 +1,207 @@
+"""The agent's manifests for one cluster, and the ManifestWork that carries them: pure, from the templates beside this file."""
+
+import hashlib
+import importlib.resources
+import re
+from functools import cache
+from typing import Any
+
+import msgspec
+import yaml
+from attrs import frozen
+
+from msa.api import addon as addon_api
+from msa.api import names, work
+from msa.api.addon import ManagedClusterAddOn
+from msa.api.rbac import Rule
+from msa.hub.bodies import owner
+from msa.policy.deployment import Workload, config_hashes
+
+Manifest = dict[str, Any]
+
+_TEMPLATES = importlib.resources.files("msa.hub") / "templates"
+_VARIABLE = re.compile(r"\{\{([A-Z_]+)\}\}")
+_ORPHAN = "addon.open-cluster-management.io/deletion-orphan"
+_PROXY_CA = f"{names.ADDON}-proxy-ca"
+_PROXY_CA_FOLDER = "/managed/proxy-ca"
+"""OCM's own place for it in agents that it deploys from an AddOnTemplate."""
+
+_FEEDBACK = (
+    ("ready", ".status.readyReplicas"),
+    ("available", '.status.conditions[?(@.type=="Available")].status'),
+    ("problem", '.status.conditions[?(@.type=="Available")].message'),
+    ("progress", '.status.conditions[?(@.type=="Progressing")].message'),
+)
+
+_DEFAULTS = {"feedbackScrapeType": "Poll"}
+"""Of a manifestConfig, with the CRD of OCM 1.3; older ones do not know the field and drop it, so it cannot be written out."""
+
+
+@frozen
+class PullSecret:
+    """Credentials for the image's registry, copied from the manager's namespace.
+
+    Attributes:
+        data: base64 text by key.
+    """
+
+    type: str
+    data: dict[str, str]
+
+    def __repr__(self) -> str:
+        return "<PullSecret: hidden>"
+
+
+@cache
+def _template() -> tuple[Manifest, ...]:
+    """Parsed once: it takes longer than all the rest for one cluster. Values are filled in after that, so none can alter the structure."""
+    return tuple(yaml.safe_load_all((_TEMPLATES / "agent.yaml").read_text(encoding="utf-8")))
+
+
+@cache
+def agent_rules(*, ephemeral: bool) -> tuple[Rule, ...]:
+    """What the agent may do in its cluster's namespace on the hub."""
+    stored = yaml.safe_load((_TEMPLATES / "agent-hub-role.yaml").read_text(encoding="utf-8"))
+    rules = msgspec.convert(stored["rules"], tuple[Rule, ...])
+    return rules + (msgspec.convert(stored["ephemeral"], tuple[Rule, ...]) if ephemeral else ())
+
+
+def manifests(workload: Workload, *, ephemeral: bool, pull_secret: PullSecret | None) -> list[Manifest]:
+    """The objects to be applied on the managed cluster, in order."""
+    values = {
+        "CLUSTER_NAME": workload.cluster,
+        "INSTALL_NAMESPACE": workload.namespace,
+        "AGENT_IMAGE": workload.image,
+        "EPHEMERAL_IDENTITY": "true" if ephemeral else "false",
+    }
+    objects = agent_objects(values)
+    deployment = next(item for item in objects if item["kind"] == "Deployment")
+    _place(deployment["spec"]["template"]["spec"], workload)
+    if workload.proxy_ca:
+        objects.append(_proxy_ca(workload))
+    if pull_secret is not None:
+        objects.append(_pull_secret(workload.namespace, pull_secret))
+    if workload.monitor_labels is not None:
+        objects.append(_service_monitor(workload.namespace, workload.monitor_labels))
+    return objects
+
+
+def agent_objects(values: dict[str, str]) -> list[Manifest]:
+    """The template with its variables replaced. For an AddOnTemplate, some by OCM's own: `{"CLUSTER_NAME": "{{CLUSTER_NAME}}"}`."""
+    return [_filled(part, values) for part in _template()]
+
+
+def _filled(part: Any, values: dict[str, str]) -> Any:
+    """A copy with every `{{NAME}}` in its texts replaced; an unknown name is a bug of the template, a KeyError."""
+    match part:
+        case str():
+            return _VARIABLE.sub(lambda found: values[found[1]], part)
+        case dict():
+            return {key: _filled(value, values) for key, value in part.items()}
+        case list():
+            return [_filled(value, values) for value in part]
+        case _:
+            return part
+
+
+def manifest_work(addon: ManagedClusterAddOn, objects: list[Manifest]) -> Manifest:
+    """The ManifestWork for one cluster."""
+    hashes = config_hashes(addon.status.config_references)
+    return {
+        "apiVersion": f"{work.GROUP}/v1",
+        "kind": "ManifestWork",
+        "metadata": {
+            "name": names.DEPLOY_WORK,
+            "namespace": addon.metadata.namespace,
+            "labels": {addon_api.LABEL_ADDON: names.ADDON},
+            "annotations": {work.ANNOTATION_CONFIG_HASHES: _canonical(hashes)},
+            "ownerReferences": [owner(addon)],
+        },
+        "spec": _work_spec(objects),
+    }
+
+
+def spec_digest(spec: Manifest) -> str:
+    """Equal for specs that mean the same, whether or not the API server has written its defaults into them."""
+    configs = [_DEFAULTS | config for config in spec.get("manifestConfigs", ())]
+    return hashlib.sha256(_canonical(spec | {"manifestConfigs": configs}).encode()).hexdigest()
+
+
+def _canonical(value: Any) -> str:
+    return msgspec.json.encode(value, order="sorted").decode()
+
+
+def _work_spec(objects: list[Manifest]) -> Manifest:
+    orphaned = [item for item in objects if _ORPHAN in (item["metadata"].get("annotations") or {})]
+    deployment = next(item for item in objects if item["kind"] == "Deployment")
+    identifier = {
+        "group": "apps",
+        "resource": "deployments",
+        "name": deployment["metadata"]["name"],
+        "namespace": deployment["metadata"]["namespace"],
+    }
+    paths = [{"name": name, "path": path} for name, path in _FEEDBACK]
+    return {
+        "workload": {"manifests": objects},
+        "deleteOption": {
+            "propagationPolicy": "SelectivelyOrphan",
+            "selectivelyOrphans": {
+                "orphaningRules": [
+                    {"group": "", "resource": "namespaces", "name": item["metadata"]["name"], "namespace": ""}
+                    for item in orphaned
+                ]
+            },
+        },
+        "manifestConfigs": [
+            {"resourceIdentifier": identifier, "feedbackRules": [{"type": "JSONPaths", "jsonPaths": paths}]}
+        ],
+    }
+
+
+def _place(pod: Manifest, workload: Workload) -> None:
+    """What a configuration says of the agent's pod."""
+    container = pod["containers"][0]
+    if workload.node_selector:
+        pod["nodeSelector"] = workload.node_selector
+    if workload.tolerations:
+        pod["tolerations"] = [msgspec.to_builtins(toleration) for toleration in workload.tolerations]
+    if workload.resources is not None:
+        container["resources"] = workload.resources
+    environment = dict(workload.environment)
+    if workload.proxy_ca:
+        environment["CA_BUNDLE_FILE_PATH"] = f"{_PROXY_CA_FOLDER}/ca-bundle.crt"
+        container["volumeMounts"].append({"name": "proxy-ca-bundle", "mountPath": _PROXY_CA_FOLDER})
+        pod["volumes"].append({"name": "proxy-ca-bundle", "configMap": {"name": _PROXY_CA}})
+    container["env"] += [{"name": name, "value": value} for name, value in environment.items()]
+
+
+def _proxy_ca(workload: Workload) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": _PROXY_CA, "namespace": workload.namespace},
+        "data": {"ca-bundle.crt": workload.proxy_ca},
+    }
+
+
+def _pull_secret(namespace: str, secret: PullSecret) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": names.PULL_SECRET, "namespace": namespace},
+        "type": secret.type,
+        "data": secret.data,
+    }
+
+
+def _service_monitor(namespace: str, labels: dict[str, str]) -> Manifest:
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {"name": names.AGENT_DEPLOYMENT, "namespace": namespace, "labels": labels},
+        "spec": {
+            "endpoints": [{"port": "metrics"}],
+            "namespaceSelector": {"matchNames": [namespace]},
+            "selector": {"matchLabels": {"addon-agent": names.ADDON}},
+        },
+    }

@@ -1,0 +1,46 @@
+"""Everything that the manager can be told, as one frozen value."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from attrs import field, frozen
+
+from msa.api import names
+from msa.policy.gates import FeatureGates
+
+
+class DeployMode(StrEnum):
+    """Who deploys the agents."""
+
+    DEPLOYMENT = "Deployment"
+    """We do, by a ManifestWork for each cluster."""
+
+    ADD_ON_TEMPLATE = "AddOnTemplate"
+    """OCM does, from an AddOnTemplate."""
+
+
+@frozen
+class ManagerSettings:
+    """What `msa manager` runs with.
+
+    Attributes:
+        agent_image: of the agents that are deployed.
+        pull_secret: name of a Secret in the manager's namespace that is copied to the clusters, "" for none.
+        namespace: the manager's own.
+        kubeconfig: how to reach the hub; None means from inside the pod.
+        metrics_address: where Prometheus scrapes, "" for nowhere.
+        health_address: where /healthz, /livez and /readyz are served, "" for nowhere.
+        leader_elect: wait for the leader Lease before any write.
+        workers: clusters worked on at the same time.
+    """
+
+    agent_image: str
+    pull_secret: str = ""
+    namespace: str = names.HUB_NAMESPACE
+    kubeconfig: Path | None = None
+    metrics_address: str = ":38080"
+    health_address: str = ":38081"
+    leader_elect: bool = False
+    deploy_mode: DeployMode = DeployMode.DEPLOYMENT
+    feature_gates: FeatureGates = field(factory=FeatureGates)
+    workers: int = 16

@@ -1,0 +1,133 @@
+"""The status that a cluster's ManagedClusterAddOn shall have: a pure function, so equal inputs write nothing.
+
+OCM writes the same object: of its fields and conditions none is touched.
+"""
+
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+import msgspec
+from attrs import frozen
+from msgspec.structs import replace
+
+from msa.api import addon as api
+from msa.api import conditions, names, work
+from msa.api.addon import AddonStatus, HealthCheck, ManagedClusterAddOn
+from msa.api.meta import Condition
+from msa.api.work import Work
+from msa.policy.registration import SUPPORTED_CONFIGS, Obstacle, registrations
+
+REGISTRATION_APPLIED: Final = "RegistrationApplied"
+MANIFEST_APPLIED: Final = "ManifestApplied"
+DEGRADED: Final = "Degraded"
+S = TypeVar("S", bound=msgspec.Struct)
+_LEASE: Final = HealthCheck("Lease")
+
+
+@frozen
+class Findings:
+    """What there is to report of one cluster.
+
+    Attributes:
+        namespace: where the agent is installed.
+        obstacle: why nobody has the agent's rights yet; None where somebody has.
+        references: the configurations, with their hashes.
+        problem: why the agent's manifests cannot be made; None where they can.
+        work: what is stored for the cluster; None where it is not what was last rendered.
+    """
+
+    namespace: str
+    obstacle: Obstacle | None
+    references: tuple[api.ConfigReference, ...]
+    problem: str | None
+    work: Work | None
+
+
+def wanted(addon: ManagedClusterAddOn, found: Findings, version: str, now: datetime) -> AddonStatus:
+    """The status to be stored.
+
+    Args:
+        addon: with the stored status.
+        found: what there is to say.
+        version: of the API that it is written in.
+        now: for transition times.
+    """
+    said = [_registration(found.obstacle), *_deployment(found)]
+    return replace(
+        addon.status,
+        conditions=conditions.merge(addon.status.conditions, said, now),
+        config_references=found.references,
+        health_check=_LEASE,
+        namespace=found.namespace,
+        registrations=registrations(addon, version),
+        supported_configs=SUPPORTED_CONFIGS,
+    )
+
+
+def changes(before: S, after: S) -> dict[str, Any]:
+    """The fields of a status that must be written, by their names on the wire."""
+    return {
+        field.encode_name: getattr(after, field.name)
+        for field in msgspec.structs.fields(after)
+        if getattr(after, field.name) != getattr(before, field.name)
+    }
+
+
+def news(before: AddonStatus, after: AddonStatus) -> list[Condition]:
+    """The conditions whose status or reason is another now."""
+    stood = {(item.type, item.status, item.reason) for item in before.conditions}
+    return [item for item in after.conditions if (item.type, item.status, item.reason) not in stood]
+
+
+def state(addon: ManagedClusterAddOn) -> str:
+    """How the addon fares on a cluster, in one word: the first thing that is not as it should be."""
+    if addon.metadata.deletion_timestamp is not None:
+        return "removing"
+    stands = {item.type: item.status for item in addon.status.conditions}
+    if stands.get(REGISTRATION_APPLIED) != "True":
+        return "registering"
+    if stands.get(MANIFEST_APPLIED) != "True":
+        return "deploying" if MANIFEST_APPLIED not in stands else "failing"
+    if stands.get(DEGRADED) == "True":
+        return "degraded"
+    return {"True": "available", "False": "unavailable"}.get(stands.get("Available", ""), "unknown")
+
+
+def _registration(obstacle: Obstacle | None) -> Condition:
+    if obstacle is None:
+        message = "Registration of the addon agent is configured"
+        return Condition(REGISTRATION_APPLIED, "True", "SetPermissionApplied", message)
+    return Condition(REGISTRATION_APPLIED, "False", obstacle.reason, obstacle.message)
+
+
+def _deployment(found: Findings) -> list[Condition]:
+    if found.problem is not None:
+        return [Condition(MANIFEST_APPLIED, "False", "InvalidConfiguration", found.problem)]
+    if found.work is None or (applied := _applied(found.work)) is None:
+        return []  # the cluster's side has not said anything of it: what was said before stands
+    return [applied, *_health(found.work)]
+
+
+def _applied(stored: Work) -> Condition | None:
+    for condition in stored.conditions:
+        if condition.type == work.APPLIED and condition.observed_generation == stored.metadata.generation:
+            if condition.status == "True":
+                message = "manifests of addon are applied successfully"
+                return Condition(MANIFEST_APPLIED, "True", "AddonManifestApplied", message)
+            what = f": {'; '.join(stored.failed)[:1000]}" if stored.failed else ""
+            message = f"failed to apply the manifests of addon{what}"
+            return Condition(MANIFEST_APPLIED, "False", "AddonManifestAppliedFailed", message)
+    return None
+
+
+def _health(stored: Work) -> list[Condition]:
+    """What the cluster's side reports of the agent's Deployment; it says so itself when the cluster is gone, by `Available`."""
+    feedback = stored.feedback
+    match feedback.get("available"):
+        case "True":
+            return [Condition(DEGRADED, "False", "AgentRuns", "the agent's Deployment is available")]
+        case "False":
+            why = feedback.get("problem") or feedback.get("progress") or "it does not say why"
+            message = f"the agent's Deployment {names.AGENT_DEPLOYMENT} is not available on the managed cluster: {why}"
+            return [Condition(DEGRADED, "True", "AgentNotAvailable", message[:1000])]
+    return []

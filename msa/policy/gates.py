@@ -1,0 +1,14 @@
+"""Feature gates: behaviour that is switched on by name."""
+
+from attrs import frozen
+
+
+@frozen
+class FeatureGates:
+    """What `--feature-gates=EphemeralIdentity=true` says.
+
+    Attributes:
+        ephemeral_identity: delete a ManagedServiceAccount when its `ttlSecondsAfterCreation` is over.
+    """
+
+    ephemeral_identity: bool = False
