@@ -1,10 +1,10 @@
 """The agent put together: settings -> clients -> caches -> reconciler -> tasks. The one place here that knows `kube`."""
 
 import socket
-from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from random import Random, SystemRandom
+from typing import Any
 from uuid import uuid4
 
 import anyio
@@ -15,8 +15,10 @@ from attrs import frozen
 from prometheus_client import CollectorRegistry
 
 from msa.agent.cluster import ManagedCluster
+from msa.agent.failures import Side
 from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.reconciler import Caches, TokenReconciler
+from msa.agent.recovery import Recovery
 from msa.agent.settings import AgentSettings
 from msa.agent.sweep import TokenSweep
 from msa.agent.telemetry import CacheCollector, Telemetry
@@ -28,7 +30,7 @@ from msa.kube import credentials
 from msa.kube.events import KubeEvents
 from msa.kube.lease import KubeLease
 from msa.kube.resources import Resource, Selection
-from msa.kube.skew import SKEW_ERROR_SECONDS, wall_clock
+from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
@@ -145,6 +147,7 @@ class _Agent:
     accounts: Informer[ServiceAccount]
     queue: WorkQueue
     controller: Controller
+    reconciler: TokenReconciler
     recorder: EventRecorder
     elector: LeaderElector | None
     sweep: TokenSweep
@@ -177,7 +180,7 @@ class _Agent:
             freshness=Freshness(),
             observer=Telemetry(metrics, recorder),
             now=wall_clock,
-            hub_now=lambda: _hub_now(hub),
+            hub_now=hub.server_time,
             rng=rng,
             ephemeral=settings.feature_gates.ephemeral_identity,
         )
@@ -195,8 +198,18 @@ class _Agent:
             accounts=accounts,
             queue=queue,
             controller=Controller(
-                queue, reconciler, workers=settings.workers, freshness=reconciler.freshness, metrics=metrics
+                queue,
+                reconciler,
+                workers=settings.workers,
+                freshness=reconciler.freshness,
+                metrics=metrics,
+                bind=lambda key: {
+                    "cluster": settings.cluster_name,
+                    "namespace": settings.cluster_name,
+                    "name": key,
+                },
             ),
+            reconciler=reconciler,
             recorder=recorder,
             elector=_elector(settings, managed, fence, rng, metrics),
             sweep=TokenSweep(
@@ -206,7 +219,6 @@ class _Agent:
 
     async def run(self) -> None:
         """Runs until it is told to stop."""
-        await self._check_managed_cluster()
         for informer in self._informers():
             informer.subscribe(self._enqueue)
         self.cluster.on_change = self._enqueue_all
@@ -214,6 +226,7 @@ class _Agent:
         leading: dict[str, Task] = {
             "sending of Events": self.recorder.run,
             "review of tokens": self.sweep.run,
+            "watching for servers that are back": self._recovery().run,
         }
         if self.settings.lease_health_check:
             leading["heartbeat"] = self._heartbeat().run
@@ -229,9 +242,12 @@ class _Agent:
             },
             leading=leading,
             elector=self.elector,
-            # Before the Secrets come: their signatures are checked as they are read.
-            prepare=self.cluster.refresh,
+            prepare=self._prepare,
         ).run()
+
+    async def _prepare(self) -> None:
+        await self._check_managed_cluster()
+        await self.cluster.refresh()  # before the Secrets come: their signatures are checked as they are read
 
     def _informers(
         self,
@@ -263,17 +279,28 @@ class _Agent:
         lock = KubeLease(self.managed, self.settings.install_namespace, names.ADDON)
         return Heartbeat(lock, socket.gethostname(), self._trouble, wall_clock)
 
+    def _recovery(self) -> Recovery:
+        on_hub = (self.identities, self.secrets)
+        return Recovery(
+            {Side.HUB: lambda: _trouble(on_hub), Side.MANAGED: lambda: _trouble((self.accounts,))},
+            self._recovered,
+        )
+
+    def _recovered(self, side: Side) -> None:
+        for key in self.reconciler.recovered(side):
+            self.queue.add(key)
+
     def _trouble(self) -> str | None:
         """Why the hub must not believe that this agent does its work."""
-        now = anyio.current_time()
-        found = (informer.trouble() or informer.problem(now) for informer in self._informers())
-        return next((trouble for trouble in found if trouble is not None), None)
+        return _trouble(self._informers())
+
+
+def _trouble(informers: Iterable[Informer[Any]]) -> str | None:
+    """Why these caches may be behind; None while they are not."""
+    now = anyio.current_time()
+    found = (informer.trouble() or informer.problem(now) for informer in informers)
+    return next((trouble for trouble in found if trouble is not None), None)
 
 
 def _no_fence() -> None:
     """A single replica may always write."""
-
-
-def _hub_now(hub: Transport) -> datetime:
-    """What the hub's clock shows at least: the skew is known to half a second, and no identity may end early for that."""
-    return wall_clock() + timedelta(seconds=(hub.clock_skew or 0.0) - SKEW_ERROR_SECONDS)

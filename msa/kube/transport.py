@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import aiohttp
 import structlog
@@ -170,6 +171,10 @@ class Transport:
         """Seconds that the server's clock is ahead of ours; None before any answer."""
         return self._skew.seconds
 
+    def server_time(self) -> datetime:
+        """What the server's clock shows at least; the beginning of time before any answer."""
+        return datetime.fromtimestamp(self._skew.at_least(time.monotonic()), UTC)
+
     async def send(
         self,
         method: str,
@@ -315,4 +320,4 @@ class Transport:
         seconds.observe(time.monotonic() - start)
 
     def _answered(self, response: aiohttp.ClientResponse, sent: float) -> None:
-        self._skew.answered(response.headers.get("Date"), sent, time.time())
+        self._skew.answered(response.headers.get("Date"), sent, time.time(), time.monotonic())
