@@ -14,6 +14,7 @@ import structlog
 from attrs import frozen
 from prometheus_client import CollectorRegistry
 
+from msa.agent.anchor import Anchor, ConfigMap
 from msa.agent.cluster import ManagedCluster
 from msa.agent.failures import Side
 from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
@@ -85,12 +86,15 @@ class _Sources:
     secrets: Resource[Secret]
     accounts: Resource[ServiceAccount]
     reviews: Resource[ServiceAccount]
+    anchors: Resource[ConfigMap]
 
     @classmethod
     def of(cls, settings: AgentSettings, hub: Transport, managed: Transport) -> "_Sources":
         labels, there = f"{names.LABEL_MANAGED}=true", settings.cluster_name
         identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL, there)
         accounts = Selection("", "v1", "serviceaccounts", settings.install_namespace, labels=labels)
+        anchor = f"metadata.name={names.ANCHOR}"
+        anchors = Selection("", "v1", "configmaps", settings.install_namespace, fields=anchor)
         return cls(
             identities=Resource(hub, identities, StoredIdentity),
             secrets=Resource(hub, Selection("", "v1", "secrets", there, labels=labels), Secret),
@@ -98,6 +102,7 @@ class _Sources:
             reviews=Resource(
                 managed, Selection("authentication.k8s.io", "v1", "tokenreviews"), ServiceAccount
             ),
+            anchors=Resource(managed, anchors, ConfigMap),
         )
 
 
@@ -145,6 +150,7 @@ class _Agent:
     identities: Informer[ManagedServiceAccount]
     secrets: Informer[Credential]
     accounts: Informer[ServiceAccount]
+    anchors: Informer[ConfigMap]
     queue: WorkQueue
     controller: Controller
     reconciler: TokenReconciler
@@ -165,6 +171,9 @@ class _Agent:
         )
         secrets = Informer[Credential](sources.secrets, rng, metrics, transform=ingest)
         accounts = Informer[ServiceAccount](sources.accounts, rng, metrics, transform=slim_account)
+        # Optional: an agent that was deployed by hand may have neither the object nor the right to look for it.
+        anchors = Informer[ConfigMap](sources.anchors, rng, metrics, optional=True)
+        anchor = Anchor(anchors.store, settings.install_namespace)
         caches = Caches(identities.store, secrets.store, accounts.store)
         events = KubeEvents(hub, "managed-serviceaccount-agent", socket.gethostname())
         recorder = EventRecorder(
@@ -174,8 +183,9 @@ class _Agent:
             namespace=settings.cluster_name,
             caches=caches,
             hub=HubWrites(sources.identities, sources.secrets, ingest),
-            managed=ManagedWrites(sources.accounts),
+            managed=ManagedWrites(sources.accounts, anchor),
             cluster=cluster,
+            anchor=anchor,
             ingest=ingest,
             freshness=Freshness(),
             observer=Telemetry(metrics, recorder),
@@ -196,6 +206,7 @@ class _Agent:
             identities=identities,
             secrets=secrets,
             accounts=accounts,
+            anchors=anchors,
             queue=queue,
             controller=Controller(
                 queue,
@@ -221,6 +232,7 @@ class _Agent:
         """Runs until it is told to stop."""
         for informer in self._informers():
             informer.subscribe(self._enqueue)
+        self.anchors.subscribe(self._enqueue_all)
         self.cluster.on_change = self._enqueue_all
         # Events, the heartbeat and the sweep write, so they begin with the lead, as the workers do.
         leading: dict[str, Task] = {
@@ -233,7 +245,7 @@ class _Agent:
         await Supervisor(
             metrics=self.metrics,
             addresses=Addresses(self.settings.metrics_address, self.settings.health_address),
-            informers=self._informers(),
+            informers=(*self._informers(), self.anchors),
             controllers=(self.controller,),
             always={
                 "reloading of the hub's credential": self.hub.run,
@@ -242,6 +254,7 @@ class _Agent:
             },
             leading=leading,
             elector=self.elector,
+            checks=(self.recorder.problem,),
             prepare=self._prepare,
         ).run()
 
@@ -259,7 +272,7 @@ class _Agent:
     ) -> None:
         self.queue.add(Key(change.latest.metadata.name), Lane.INITIAL if change.initial else Lane.LIVE)
 
-    def _enqueue_all(self) -> None:
+    def _enqueue_all(self, *_: object) -> None:
         for identity in self.identities.store.values():
             self.queue.add(Key(identity.metadata.name), Lane.INITIAL)
 

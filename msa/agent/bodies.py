@@ -7,9 +7,10 @@ import msgspec
 
 from msa.agent.ports import SecretContent
 from msa.api import names
-from msa.api.core import Credential, Marks
+from msa.api.core import Credential, Marks, ServiceAccount
 from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
+from msa.api.meta import OwnerReference
 from msa.api.token import Token
 from msa.policy.rotation import Request
 
@@ -18,24 +19,34 @@ Body = dict[str, Any]
 _API_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
 
 
-def service_account(identity: ManagedServiceAccount) -> Body:
+def service_account(identity: ManagedServiceAccount, anchor_uid: str) -> Body:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": identity.metadata.name, **_account_marks(identity)},
+        "metadata": {"name": identity.metadata.name, **_account_marks(identity, anchor_uid, ())},
     }
 
 
-def service_account_marks(identity: ManagedServiceAccount, resource_version: str) -> Body:
+def service_account_marks(identity: ManagedServiceAccount, account: ServiceAccount, anchor_uid: str) -> Body:
     """A merge patch (RFC 7386) that fails with Conflict if the account is no longer at that version."""
-    return {"metadata": {"resourceVersion": resource_version, **_account_marks(identity)}}
+    stored = account.metadata
+    marks = _account_marks(identity, anchor_uid, stored.owner_references)
+    return {"metadata": {"resourceVersion": stored.resource_version, **marks}}
 
 
-def _account_marks(identity: ManagedServiceAccount) -> Body:
-    return {
+def _account_marks(
+    identity: ManagedServiceAccount, anchor_uid: str, owners: tuple[OwnerReference, ...]
+) -> Body:
+    marks: Body = {
         "labels": names.MANAGED_LABELS,
         "annotations": {names.ANNOTATION_OWNER_UID: identity.metadata.uid},
     }
+    if anchor_uid:
+        anchor = OwnerReference("v1", "ConfigMap", names.ANCHOR, anchor_uid)
+        # One that the garbage collector does not find would have the account deleted.
+        others = [owner for owner in owners if (owner.kind, owner.name) != ("ConfigMap", names.ANCHOR)]
+        marks["ownerReferences"] = [*others, anchor]
+    return marks
 
 
 def token_request(request: Request) -> Body:

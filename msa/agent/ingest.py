@@ -30,7 +30,7 @@ from msa.api.managedserviceaccount import (
     StoredIdentity,
     TokenSecretRef,
 )
-from msa.api.meta import Condition, ObjectMeta
+from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.token import Claims, TokenFacts
 from msa.policy.ownership import is_labelled
 
@@ -113,8 +113,10 @@ def written(
 
 
 def slim_account(account: ServiceAccount) -> ServiceAccount:
-    """What is kept of a ServiceAccount: who it is, and that it is ours. Adoption reads the whole object anew."""
-    return ServiceAccount(_identity_of(account.metadata))
+    """What is kept of a ServiceAccount: who it is, that it is ours, and what it goes with. Adoption reads the whole object anew."""
+    stored = account.metadata
+    anchors = tuple(owner for owner in stored.owner_references if owner.name == names.ANCHOR)
+    return ServiceAccount(replace(_identity_of(stored), owner_references=_shared_owners(anchors)))
 
 
 def slim_identity(identity: StoredIdentity) -> ManagedServiceAccount:
@@ -208,6 +210,11 @@ def _slim_condition(condition: Condition, times: dict[datetime | None, datetime 
 @lru_cache(maxsize=256)
 def _shared_texts(texts: tuple[str, ...]) -> tuple[str, ...]:
     return texts
+
+
+@lru_cache(maxsize=256)
+def _shared_owners(owners: tuple[OwnerReference, ...]) -> tuple[OwnerReference, ...]:
+    return owners
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,7 @@ from random import Random
 import anyio
 from attrs import evolve, field, frozen
 
+from msa.agent.anchor import Anchor
 from msa.agent.cluster import ManagedCluster
 from msa.agent.failures import REFUSED_SECONDS, Asking, Side, Stopped, asking, refuse
 from msa.agent.ingest import CredentialIngest
@@ -41,6 +42,10 @@ from msa.runtime.ports import Now
 from msa.runtime.result import Done, Key, RequeueAfter, Result
 from msa.runtime.store import Store
 
+_REMOVED = Trouble(
+    "AddonRemoved",
+    f"the addon is being removed from the managed cluster, ConfigMap {names.ANCHOR} is gone there: no identity is kept any more",
+)
 _LONGEST_LOOK = timedelta(days=1).total_seconds()
 """Timers are set anew at least daily, so that a clock that was set, or a machine that slept, does no harm."""
 
@@ -70,6 +75,7 @@ class TokenReconciler:
     hub: Hub
     managed: Managed
     cluster: ManagedCluster
+    anchor: Anchor
     ingest: CredentialIngest
     freshness: Freshness
     observer: Observer
@@ -182,7 +188,11 @@ class TokenReconciler:
             raise refuse(refusal)
         if isinstance(request, InvalidSpec):
             raise Stopped(Trouble("InvalidSpec", str(request)), patience=_LONGEST_LOOK, refused=True)
+        if self.anchor.lifted:
+            raise Stopped(_REMOVED, patience=REFUSED_SECONDS, refused=True)
         account = holding.account or await self._make_account(key, identity)
+        if not self.anchor.holds(account):
+            account = await self._anchor_account(key, identity)
         snapshot = Snapshot(identity, account, holding.credential, self.cluster.view(), request)
         match await self._violation(key, snapshot):
             case Reissue() as found:
@@ -215,6 +225,17 @@ class TokenReconciler:
             identity, "ServiceAccountRelabelled", "the ServiceAccount's label was missing and is back"
         )
         return marked
+
+    async def _anchor_account(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
+        """One from before there was an anchor, or from before it was made anew."""
+        with asking(Asking.ACCOUNT):
+            account = await self.managed.read_account(identity.metadata.name)
+            if not self.anchor.holds(account):
+                account = await self.managed.mark_account(account, identity)
+        self.freshness.wrote(
+            key, self.caches.accounts, account.metadata.resource_version, anyio.current_time()
+        )
+        return account
 
     async def _violation(self, key: Key, snapshot: Snapshot) -> Reissue | Repair | None:
         """What is wrong; a signature by an unknown key is checked again with the newest keys before it counts."""

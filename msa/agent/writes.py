@@ -9,6 +9,7 @@ from attrs import frozen
 from msgspec import Raw, Struct
 
 from msa.agent import bodies
+from msa.agent.anchor import Anchor
 from msa.agent.ingest import CredentialIngest
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.sweep import HeldToken
@@ -86,15 +87,17 @@ class ManagedWrites:
     """`agent.ports.Managed` over the managed cluster's API server."""
 
     accounts: Objects
+    anchor: Anchor
 
     async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
-        return await self.accounts.create(bodies.service_account(identity), into=ServiceAccount)
+        body = bodies.service_account(identity, self.anchor.uid)
+        return await self.accounts.create(body, into=ServiceAccount)
 
     async def read_account(self, name: str) -> ServiceAccount:
         return await self.accounts.get(name, into=ServiceAccount)
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
-        body = bodies.service_account_marks(identity, account.metadata.resource_version)
+        body = bodies.service_account_marks(identity, account, self.anchor.uid)
         return await self.accounts.patch(account.metadata.name, body, into=ServiceAccount)
 
     async def delete_account(self, account: ServiceAccount) -> None:

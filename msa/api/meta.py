@@ -5,11 +5,13 @@ from datetime import datetime
 from msgspec import Struct
 
 
-class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
+class OwnerReference(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     api_version: str = ""
     kind: str = ""
     name: str = ""
     uid: str = ""
+    controller: bool = False
+    block_owner_deletion: bool = False
 
 
 class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):

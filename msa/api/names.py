@@ -18,6 +18,9 @@ AGENT_CONTAINER: Final = "addon-agent"
 AGENT_ROLE: Final = "managed-serviceaccount-addon-agent"
 """The agent's Role and RoleBinding in its cluster's namespace on the hub."""
 
+ANCHOR: Final = "managed-serviceaccount-identities"
+"""ConfigMap in the install namespace that the identities' ServiceAccounts belong to."""
+
 AGENT_SERVICE_ACCOUNT: Final = "managed-serviceaccount"
 HUB_KUBECONFIG_SECRET: Final = "managed-serviceaccount-hub-kubeconfig"  # noqa: S105 - a Secret's name
 PULL_SECRET: Final = "open-cluster-management-image-pull-credentials"  # noqa: S105 - a Secret's name

@@ -295,6 +295,7 @@ class _Manager:
             controllers=controllers,
             always={"reloading of the hub's credential": self.hub.run},
             leading={"sending of Events": recorder.run} if recorder is not None else {},
+            checks=(recorder.problem,) if recorder is not None else (),
             elector=self._elector() if settings.leader_elect else None,
         )
 

@@ -6,11 +6,14 @@ credential: what is compared later are the very bytes in use, so a swap in the m
 """
 
 import hashlib
+import logging
 import os
+import re
 import ssl
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
@@ -23,6 +26,12 @@ from msa.kube.lean_import import config_exception, kubeconfig_loader
 from msa.kube.proxies import proxy_of_environment
 
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_OUT_OF_SHAPE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
+"""What libraries raise where a document says something else than they expect."""
+
+_YAML_TOKENS = frozenset(vars(token)["id"] for token in yaml.Token.__subclasses__())
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|['"].*""")
+_SHORTEST_SECRET = 4
 _CA, _CERTIFICATE, _KEY = "certificate-authority", "client-certificate", "client-key"
 
 
@@ -85,11 +94,11 @@ async def from_kubeconfig(path: Path) -> Credential:
     target.cert_file = target.key_file = None
     try:
         tls = _take_files(config, path.parent, files)
-        await kubeconfig_loader()(config_dict=config, config_base_path=str(path.parent)).load_and_set(target)
+        await _load(config, path.parent, target)
         if target.cert_file:  # from an exec plugin
             tls = {**tls, _CERTIFICATE: _bytes_of(target.cert_file), _KEY: _bytes_of(target.key_file)}
-    except (config_exception(), OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CredentialError(f"kubeconfig {path}: {_one_line(error)}") from error
+    except (config_exception(), OSError, *_OUT_OF_SHAPE) as error:
+        raise CredentialError(f"kubeconfig {path}: {_without_content(error, config)}") from None
     if not target.host:
         raise CredentialError(
             f"kubeconfig {path}: clusters[].cluster.server is empty: name the API server's address"
@@ -156,11 +165,61 @@ def _read_kubeconfig(path: Path, files: _Files) -> dict[str, Any]:
         raise CredentialError(
             f"kubeconfig {path}: {error.strerror}: mount it or say --kubeconfig=FILE"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CredentialError(f"kubeconfig {path}: no YAML: {_one_line(error)}") from error
+    except (yaml.YAMLError, RecursionError, *_OUT_OF_SHAPE) as error:
+        raise CredentialError(f"kubeconfig {path}: no YAML: {_yaml_problem(error)}") from None
     if not isinstance(config, dict) or not config.get("current-context"):
         raise CredentialError(f"kubeconfig {path}: current-context is missing: name the context to use")
     return config
+
+
+async def _load(config: dict[str, Any], base: Path, target: SimpleNamespace) -> None:
+    loader = kubeconfig_loader()
+    logging.getLogger(loader.__module__).disabled = True  # it logs what it raises, with what the file says
+    await loader(config_dict=config, config_base_path=str(base)).load_and_set(target)
+
+
+def _yaml_problem(error: Exception) -> str:
+    """Where it is and what it is. PyYAML's own text shows the line, and a token may stand there."""
+    match error:
+        case yaml.MarkedYAMLError(problem=str(problem), problem_mark=yaml.Mark() as mark):
+            return f"line {mark.line + 1}, column {mark.column + 1}: {_unquoted(problem)}"
+        case yaml.reader.ReaderError():
+            return f"character {error.position + 1}: {error.reason}"
+        case RecursionError():
+            return "it is nested too deeply"
+        case _:
+            return "a value is not what its tag or its form says"
+
+
+def _unquoted(problem: str) -> str:
+    """The text without what it quotes of the file; YAML's own tokens and single characters tell nothing."""
+
+    def shown(quoted: re.Match[str]) -> str:
+        inner = quoted[0][1:-1]
+        return quoted[0] if inner in _YAML_TOKENS or inner == "\\t" or len(inner) == 1 else "..."
+
+    return _QUOTED.sub(shown, problem)
+
+
+def _without_content(error: Exception, config: dict[str, Any]) -> str:
+    """What is wrong, without anything that the kubeconfig says: a key or a token may stand where a name should."""
+    if isinstance(error, OSError):
+        return f"a file or program that it names: {error.strerror}"
+    text = str(error)
+    for content in sorted(_texts(config), key=len, reverse=True):
+        if len(content) >= _SHORTEST_SECRET:
+            text = text.replace(content, "...")
+    return " ".join(text.split())[:300] or type(error).__name__
+
+
+def _texts(node: object) -> Iterator[str]:
+    match node:
+        case str():
+            yield node
+        case dict():
+            yield from chain.from_iterable(map(_texts, node.values()))
+        case list():
+            yield from chain.from_iterable(map(_texts, node))
 
 
 def _take_files(config: dict[str, Any], base: Path, files: _Files) -> dict[str, bytes]:
@@ -173,13 +232,20 @@ def _take_files(config: dict[str, Any], base: Path, files: _Files) -> dict[str, 
     cluster = _named(config, "clusters", context.get("cluster")).get("cluster") or {}
     user = _named(config, "users", context.get("user")).get("user") or {}
     if token_file := user.pop("tokenFile", ""):
-        user["token"] = files.read(base / token_file).decode().strip()
+        user["token"] = _read_named(files, base / token_file, "tokenFile").decode().strip()
     taken = {}
     for entry, name in ((cluster, _CA), (user, _CERTIFICATE), (user, _KEY)):
         file, data = entry.pop(name, ""), entry.pop(f"{name}-data", "")
         if data or file:
-            taken[name] = b64decode(data, validate=True) if data else files.read(base / file)
+            taken[name] = b64decode(data, validate=True) if data else _read_named(files, base / file, name)
     return taken
+
+
+def _read_named(files: _Files, path: Path, key: str) -> bytes:
+    try:
+        return files.read(path)
+    except OSError as error:
+        raise ValueError(f"the file that {key} names: {error.strerror}") from None
 
 
 def _named(config: dict[str, Any], section: str, name: str | None) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from msgspec import Struct
 
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
-from msa.runtime.errors import NotFound
-from msa.runtime.events import Bookmark, Failed, PartialMetadata
+from msa.runtime.errors import NotFound, ShortWatch
+from msa.runtime.events import Bookmark, Failed, PartialMetadata, WatchEvent
 from msa.runtime.ports import LeaseRecord
+from msa.runtime.reflector import refusal
 
 
 class _Spec(Struct, frozen=True, rename="camel"):
@@ -63,14 +64,10 @@ class KubeLease:
                 resource_version=known, initial_events=False, timeout_seconds=max(1, int(seconds) + 1)
             ) as stream:
                 while events := await stream.receive():
-                    for event in events:
-                        if isinstance(event, Failed):
-                            return
-                        if (
-                            not isinstance(event, Bookmark)
-                            and event.object.metadata.resource_version != known
-                        ):
-                            return
+                    if any(_tells_of_change(event, known) for event in events):
+                        return
+            # Whoever waits again begins with a request: at once, and that for every watch that is cut, would be a storm of them.
+            raise ShortWatch("the watch of the Lease ended before its time")
 
     def _body(self, record: LeaseRecord) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
@@ -88,6 +85,12 @@ class KubeLease:
                 "leaseTransitions": record.transitions,
             },
         }
+
+
+def _tells_of_change(event: WatchEvent[_Lease], known: str) -> bool:
+    if isinstance(event, Failed):
+        raise refusal(event.object)
+    return not isinstance(event, Bookmark) and event.object.metadata.resource_version != known
 
 
 def micro_time(moment: datetime | None) -> str | None:

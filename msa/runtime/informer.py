@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import structlog
 
-from msa.runtime.errors import ApiError, NotFound
+from msa.runtime.errors import ApiError, Forbidden, NotFound
 from msa.runtime.events import Added, Deleted, Failed, KubeObject, Modified, Unreadable, WatchEvent
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import ListWatch
@@ -38,7 +38,8 @@ class Informer(Generic[T]):
         transform: what is kept of an object, called once for each that comes; a ValueError from it means that the object
             cannot be read: it is counted, logged and kept out of the store, its last good state too, since that is history.
         indexes: by name, see `Store.by_index`.
-        optional: the server may not know the resource: nobody waits for its first list, and it is listed once it is there.
+        optional: the server may not know the resource, or not let us read it: nobody waits for its first list then, and it is
+            listed once it can be.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Informer(Generic[T]):
         await self._synced.wait()
 
     async def wait_settled(self) -> None:
-        """Returns once synced; of an optional resource also once the server said that it does not know it."""
+        """Returns once synced; of an optional resource also once the server said that it cannot be had."""
         await (self._settled if self._optional else self._synced).wait()
 
     def problem(self, now: float) -> str | None:
@@ -134,7 +135,7 @@ class Informer(Generic[T]):
             await pause.maybe()
 
     def _failed(self, error: ApiError) -> None:
-        if isinstance(error, NotFound):
+        if isinstance(error, (NotFound, Forbidden)):
             self._settled.set()
 
     def _fold(self, event: WatchEvent[Any]) -> Change[T] | None:

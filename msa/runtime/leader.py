@@ -102,11 +102,11 @@ class LeaderElector:
         Raises:
             LeaseLost: the lead was lost before `lead` was done; `lead` has been cancelled.
         """
-        await self._acquire()
-        self._leading.set(1)
-        _log.info("leading", identity=self._identity)
         lost = True
         try:
+            await self._acquire()
+            self._leading.set(1)
+            _log.info("leading", identity=self._identity)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._renew, tasks.cancel_scope)
                 await lead()
@@ -123,10 +123,11 @@ class LeaderElector:
         while True:
             try:
                 wait = await self._try()
-                if wait is None:
+                if wait is not None:
+                    self._next_move = anyio.current_time() + wait
+                    await self._lock.wait_for_change(self._seen, wait)
+                elif not self._overdue():  # an answer may come later than the lead lasts that it brings
                     return
-                self._next_move = anyio.current_time() + wait
-                await self._lock.wait_for_change(self._seen, wait)
             except ApiError as error:
                 _log.debug("lead_not_acquired", reason=error.reason, problem=error.message)
                 await anyio.sleep(_RETRY_SECONDS * (1 + _JITTER * self._rng.random()))
@@ -161,6 +162,9 @@ class LeaderElector:
         self._renewed = since
         self._fence.open_until(since + RENEW_DEADLINE_SECONDS)
 
+    def _overdue(self) -> bool:
+        return anyio.current_time() >= self._renewed + RENEW_DEADLINE_SECONDS
+
     async def _renew(self, scope: anyio.CancelScope) -> None:
         """Renews until that fails for too long, then ends the lead."""
         while True:
@@ -168,11 +172,7 @@ class LeaderElector:
             await anyio.sleep(_RETRY_SECONDS)
             with anyio.move_on_at(self._renewed + RENEW_DEADLINE_SECONDS) as deadline:
                 still_ours = await self._renew_once()
-            if (
-                deadline.cancelled_caught
-                or not still_ours
-                or anyio.current_time() >= self._renewed + RENEW_DEADLINE_SECONDS
-            ):
+            if deadline.cancelled_caught or not still_ours or self._overdue():
                 _log.error("lead_lost", identity=self._identity)
                 scope.cancel()
                 return

@@ -7,6 +7,7 @@ dropped and counted. They go behind every other request: while one is under way,
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol
 
@@ -14,7 +15,7 @@ import anyio
 import structlog
 from attrs import evolve, frozen
 
-from msa.runtime.errors import ApiError
+from msa.runtime.errors import AlreadyExists, ApiError, NotFound
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import Now
 
@@ -26,6 +27,7 @@ _LONGEST_MESSAGE = 1024
 _SAME_SECONDS = 600.0
 _LOOK_SECONDS = 0.1
 _LONGEST_WAIT = 5.0
+_STUCK_SECONDS = 300.0
 _log = structlog.get_logger(__name__)
 
 
@@ -93,7 +95,11 @@ class EventRecorder:
         self._dropped = metrics.events_dropped
         self._pending: deque[_Identity] = deque()
         self._waiting: dict[_Identity, EventRecord] = {}
+        self._under_way: dict[_Identity, EventRecord] = {}  # at most one
+        self._since = math.inf  # it is under way
+        # What the server has, as far as is known; its counts may be behind these, never before them.
         self._sent: OrderedDict[_Identity, EventRecord] = OrderedDict()
+        self._stamp = 0
         self._wake = anyio.Event()
         self._tokens = float(_BURST)
         self._refilled = -math.inf
@@ -102,12 +108,12 @@ class EventRecorder:
         """Takes one; never waits, never fails."""
         message, now = message[:_LONGEST_MESSAGE], self._now()
         identity = (regarding.uid, type_, reason, message)
-        known = self._waiting.get(identity) or self._sent.get(identity)
+        known = self._waiting.get(identity) or self._under_way.get(identity) or self._sent.get(identity)
         if known is not None and (now - known.last).total_seconds() < _SAME_SECONDS:
             event = evolve(known, count=known.count + 1, last=now)
         else:
             event = EventRecord(
-                f"{regarding.name[:200]}.{int(now.timestamp() * 1e6):x}",
+                self._name(regarding, now),
                 regarding,
                 type_,
                 reason,
@@ -115,7 +121,6 @@ class EventRecorder:
                 now,
                 now,
             )
-            self._sent.pop(identity, None)
         if identity not in self._waiting:
             if len(self._waiting) >= _BUFFER:
                 self._dropped.inc()
@@ -123,6 +128,11 @@ class EventRecorder:
             self._pending.append(identity)
         self._waiting[identity] = event
         self._wake.set()
+
+    def _name(self, regarding: ObjectReference, now: datetime) -> str:
+        """One that no other Event of this process has, whatever the clock does."""
+        self._stamp = max(self._stamp + 1, int(now.timestamp() * 1e6))
+        return f"{regarding.name[:200]}.{self._stamp:x}"
 
     async def run(self) -> None:
         """Sends for ever, one at a time."""
@@ -133,20 +143,41 @@ class EventRecorder:
             await self._throttle()
             await self._step_aside()
             identity = self._pending.popleft()
-            await self._send(identity, self._waiting.pop(identity))
+            self._under_way, self._since = {identity: self._waiting.pop(identity)}, anyio.current_time()
+            await self._send(identity, self._under_way[identity])
+            self._under_way, self._since = {}, math.inf
+
+    def problem(self, now: float) -> str | None:
+        """An Event that does not get done, None while all is well.
+
+        Args:
+            now: monotonic seconds.
+        """
+        late = now - self._since
+        return f"sending of Events: one is under way for {late:.0f} s" if late > _STUCK_SECONDS else None
 
     async def _send(self, identity: _Identity, event: EventRecord) -> None:
         self._attempts.inc()
+        sent = self._sent.get(identity)
+        created = sent is not None and sent.name == event.name
         try:
-            if identity in self._sent:
-                await self._sink.bump(event)
-            else:
-                await self._sink.create(event)
+            await self._write(event, created=created)
         except ApiError as error:
             self._dropped.inc()
-            self._sent.pop(identity, None)
             _log.debug("event_dropped", reason=error.reason, problem=error.message)
-            return
+            if not created or isinstance(error, NotFound):
+                self._sent.pop(identity, None)
+                return
+        self._remember(identity, event)  # a bump that failed too: the next one tells its count along
+
+    async def _write(self, event: EventRecord, *, created: bool) -> None:
+        if not created:
+            with suppress(AlreadyExists):  # by an attempt whose answer was lost
+                await self._sink.create(event)
+                return
+        await self._sink.bump(event)
+
+    def _remember(self, identity: _Identity, event: EventRecord) -> None:
         self._sent[identity] = event
         self._sent.move_to_end(identity)
         if len(self._sent) > _REMEMBERED:

@@ -40,7 +40,7 @@ from msa.runtime.states import (
     Watching,
     step,
 )
-from msa.runtime.store import key_of
+from msa.runtime.store import key_of, version_number
 
 T = TypeVar("T", bound=KubeObject)
 
@@ -69,7 +69,11 @@ class Sink(Protocol[T]):
 
 @frozen
 class _Initial(Generic[T]):
-    """What a streaming list brought, and what is to be applied after it: what came behind its end in the same batch."""
+    """What a streaming list brought, and what is to be applied after it.
+
+    Attributes:
+        rest: what could not be read, then the end bookmark and whatever came behind it in the same batch.
+    """
 
     objects: Sequence[T]
     version: str
@@ -81,7 +85,7 @@ class Heard:
     """When the server last gave a sign of life, and what was wrong last.
 
     Attributes:
-        at: monotonic seconds of the last event, bookmark or attempt.
+        at: monotonic seconds of the last event, bookmark, page or attempt; infinite before the first, when nothing is due yet.
         error: of the last attempt; None while all is well.
     """
 
@@ -116,7 +120,7 @@ class Reflector(Generic[T]):
         self._metrics = metrics
         self._backoff = StreamBackoff(rng)
         self._log = _log.bind(resource=source.resource)
-        self.heard = Heard(at=float("-inf"))
+        self.heard = Heard(at=float("inf"))
         self.interruptions = 0
 
     async def run(self) -> None:
@@ -165,6 +169,7 @@ class Reflector(Generic[T]):
         page = await self._source.list(resource_version=version, limit=limit)
         objects, unreadable = await self._kept(page.items), [*page.unreadable]
         while page.continue_token:
+            self.heard.at = anyio.current_time()
             page = await self._source.list(limit=limit, continue_token=page.continue_token)
             objects.extend(await self._kept(page.items))
             unreadable.extend(page.unreadable)
@@ -193,9 +198,7 @@ class Reflector(Generic[T]):
                 return NoBookmark()
             self._metrics.lists.labels(self._source.resource, "watchlist").inc()
             await self._sink.replace(initial.objects, initial.version)
-            if initial.rest:
-                await self._sink.apply(initial.rest)
-            return await self._follow(stream, _newest(initial.rest, initial.version), start, events=1)
+            return await self._follow(stream, initial.version, start, initial.rest)
 
     async def _initial_events(self, stream: WatchStream[T]) -> "_Initial[T] | None":
         """All initial events, None when they did not end in time."""
@@ -221,7 +224,7 @@ class Reflector(Generic[T]):
                             unreadable[key_of(named)] = event
                         case Bookmark() if event.ends_initial_events:
                             version = event.object.metadata.resource_version
-                            rest = (*unreadable.values(), *events[position + 1 :])
+                            rest = (*unreadable.values(), *events[position:])
                             return _Initial(list(objects.values()), version, rest)
                         case Failed(object=status):
                             raise refusal(status)
@@ -233,14 +236,22 @@ class Reflector(Generic[T]):
         )
         start = anyio.current_time()
         async with opened as stream:
-            return await self._follow(stream, version, start, events=0)
+            return await self._follow(stream, version, start)
 
-    async def _follow(self, stream: WatchStream[T], version: str, start: float, events: int) -> Outcome:
-        """Reads until the stream ends; an error takes along the version up to which all is well."""
+    async def _follow(
+        self, stream: WatchStream[T], version: str, start: float, batch: Sequence[WatchEvent[T]] = ()
+    ) -> Outcome:
+        """Reads until the stream ends; an error takes along the version up to which all is well.
+
+        `batch` has been read already, and may hold an error as any other.
+        """
         self._metrics.watches.labels(self._source.resource).inc()
+        # The server has taken the request: it is well, and may have nothing to say for minutes.
+        self.heard = Heard(anyio.current_time())
         counter = self._metrics.watch_events.labels(self._source.resource)
+        events = 0
         try:
-            while batch := await stream.receive():
+            while batch := batch or await stream.receive():
                 self.heard = Heard(anyio.current_time())
                 counter.inc(len(batch))
                 events += len(batch)
@@ -249,6 +260,7 @@ class Reflector(Generic[T]):
                 version = _newest(good, version)
                 if failure is not None:
                     return Broke(refusal(failure), version)
+                batch = ()
         except ApiError as error:
             return Broke(error, version)
         return Ended(version, events, anyio.current_time() - start)
@@ -279,8 +291,8 @@ def _until_failure(batch: Sequence[WatchEvent[T]]) -> tuple[Sequence[WatchEvent[
 
 
 def _newest(events: Sequence[WatchEvent[T]], version: str) -> str:
-    """The version of the last event, which everything before it is included in; `version` if there is none that has one."""
+    """The version of the last event, which everything before it is included in; `version` if none has one, or it is a replay."""
     for event in reversed(events):
         if not isinstance(event, Failed) and (newest := event.object.metadata.resource_version):
-            return newest
+            return newest if version_number(newest) >= version_number(version) else version
     return version

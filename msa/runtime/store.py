@@ -105,10 +105,13 @@ class StoreWriter(Generic[T]):
         self._content = store._content  # noqa: SLF001 - the writer is the store's other half
 
     def put(self, object_: T) -> Change[T] | None:
-        """Takes a new or changed object; None when what is stored is as new already (a duplicate, a replay)."""
+        """Takes a new or changed object; None when what is stored is as new already (a duplicate, a replay).
+
+        Nor does a replay bring back what has been deleted since.
+        """
         key = key_of(object_)
         old = self._content.objects.get(key)
-        if old is not None and not _newer(object_, old):
+        if (old is not None and not _newer(object_, old)) or self._includes(object_):
             return None
         self._content.objects[key] = object_
         self._reindex(key, old, object_)
@@ -148,6 +151,9 @@ class StoreWriter(Generic[T]):
     def progress(self, version: str) -> None:
         """Everything up to this version is included."""
         self._content.version = max(self._content.version, version_number(version))
+
+    def _includes(self, object_: T) -> bool:
+        return 0 < version_number(object_.metadata.resource_version) <= self._content.version
 
     def _reindex(self, key: Key, old: T | None, new: T | None) -> None:
         for name, indexer in self._content.indexers.items():

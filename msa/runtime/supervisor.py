@@ -113,7 +113,7 @@ class Supervisor:
 
     Attributes:
         informers: its caches; the workers begin once they are complete.
-        controllers: its workers, by which it ends: they finish what they have begun.
+        controllers: its workers, by which it ends: they finish what they have begun. Without any it runs until a signal.
         always: what runs from the start, by name.
         leading: what runs only while this replica leads, since it writes.
         elector: None where a single replica needs no lead.
@@ -181,10 +181,12 @@ class Supervisor:
 
     async def _lead(self, stop: _Stop) -> None:
         """Works until told to stop."""
-        stop.working = True
+        stop.working = bool(self.controllers)
         async with anyio.create_task_group() as tasks:
             for name, task in self.leading.items():
                 tasks.start_soon(for_ever, name, task)
+            if not self.controllers:
+                await anyio.sleep_forever()
             async with anyio.create_task_group() as workers:
                 for controller in self.controllers:
                     workers.start_soon(controller.run)

@@ -10,6 +10,7 @@ from random import Random
 from attrs import define, field
 from msgspec.structs import replace
 
+from msa.agent.anchor import Anchor, ConfigMap
 from msa.agent.cluster import ManagedCluster
 from msa.agent.ingest import CredentialIngest, written
 from msa.agent.ports import SecretContent, StoredSecret
@@ -66,6 +67,7 @@ class World:
     identities: Store[ManagedServiceAccount] = field(factory=Store)
     credentials: Store[Credential] = field(factory=Store)
     accounts: Store[ServiceAccount] = field(factory=Store)
+    anchors: Store[ConfigMap] = field(factory=Store)
     ingest: CredentialIngest = field(factory=lambda: CredentialIngest(lambda: None))
 
     def _write(self, what: str) -> str:
@@ -202,6 +204,7 @@ def reconciler_of(
         hub=world,
         managed=world,
         cluster=cluster,
+        anchor=Anchor(world.anchors, builders.NAMESPACE),
         ingest=world.ingest,
         freshness=Freshness(),
         observer=world,

@@ -59,10 +59,15 @@ def shape(value: Any) -> Any:
     return type(value)
 
 
+def deployment(objects: list[Manifest]) -> Manifest:
+    return next(item for item in objects if item["kind"] == "Deployment")
+
+
 def test_the_objects_are_those_of_the_contract() -> None:
     assert list(rendered()) == [
         ("Namespace", "agents"),
         ("ServiceAccount", "managed-serviceaccount"),
+        ("ConfigMap", "managed-serviceaccount-identities"),
         ("Role", ROLE),
         ("RoleBinding", ROLE),
         ("ClusterRole", ROLE),
@@ -232,7 +237,7 @@ ODD = [
 def test_odd_characters_cannot_alter_the_structure(cluster: str, namespace: str, image: str) -> None:
     objects = render.manifests(Workload(cluster, namespace, image), ephemeral=True, pull_secret=None)
     assert shape(objects) == shape(render.manifests(WORKLOAD, ephemeral=True, pull_secret=None))
-    (container,) = objects[6]["spec"]["template"]["spec"]["containers"]
+    (container,) = deployment(objects)["spec"]["template"]["spec"]["containers"]
     assert container["image"] == image
     assert container["args"][1] == f"--cluster-name={cluster}"
     assert objects[0]["metadata"]["name"] == namespace
@@ -317,7 +322,7 @@ def test_the_digest_tells_a_spec_that_somebody_changed(change: str) -> None:
     objects = stored["workload"]["manifests"]
     match change:
         case "image":
-            objects[6]["spec"]["template"]["spec"]["containers"][0]["image"] += "2"
+            deployment(objects)["spec"]["template"]["spec"]["containers"][0]["image"] += "2"
         case "scrape":
             stored["manifestConfigs"][0]["feedbackScrapeType"] = "Watch"
         case "policy":

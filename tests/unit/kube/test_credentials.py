@@ -1,6 +1,7 @@
 import json
 import stat
 import tempfile
+import traceback
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,83 @@ async def test_a_useless_kubeconfig_gives_one_line_that_names_it(
     assert str(file) in str(caught.value)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+_SECRET = "s3cretword"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"token: {{{_SECRET}",
+        f"token: '{_SECRET}",
+        f"token: {_SECRET}: {_SECRET}",
+        f"token: *{_SECRET}",
+        f"token: !{_SECRET} x",
+        f"token: !{_SECRET}! x",
+        f'token: !it"s-{_SECRET} x',
+        f"token: !it's-{_SECRET} x",
+        f"token: !<'{_SECRET}> x",
+        f"token: !!int {_SECRET}",
+        f"token: !!bool {_SECRET}",
+        f"token: !!timestamp {_SECRET}",
+        f"token: !!float '{_SECRET}'",
+        f"token: @{_SECRET}",
+        f'token: "\\x{_SECRET}"',
+        f"%{_SECRET} x",
+        f"? {{[{_SECRET}]: 1}}",
+        f"{_SECRET}",
+        f"{_SECRET}: \x07",
+        f"{_SECRET}: \udcff",
+        f"{_SECRET}: 2026-13-45",
+        f"{_SECRET}: " + "[" * 5000,
+    ],
+)
+async def test_a_line_that_is_no_yaml_is_told_by_its_place_and_never_shown(tmp_path: Path, line: str) -> None:
+    """A token may stand on it."""
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(f"users:\n{line}\n".encode(errors="surrogateescape"))
+    with pytest.raises(CredentialError) as caught:
+        await from_kubeconfig(file)
+    assert _SECRET not in "".join(traceback.format_exception(caught.value))
+    assert str(caught.value).startswith(f"kubeconfig {file}: no YAML: ")
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_mistake_in_the_yaml_is_told_with_line_and_column(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text("users:\n- user:\n    token: a: b\n")
+    with pytest.raises(CredentialError) as caught:
+        await from_kubeconfig(file)
+    told = "no YAML: line 3, column 13: mapping values are not allowed here"
+    assert str(caught.value) == f"kubeconfig {file}: {told}"
+
+
+_EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}
+_ANSWER = {"command": "echo", "args": ['{"apiVersion":"v0","kind":"ExecCredential","status":{}}']}
+
+
+@pytest.mark.parametrize(
+    ("user", "says"),
+    [
+        ({"client-certificate": "client.crt", "client-key": f"-----BEGIN\n{_SECRET}\n" * 99}, "client-key"),
+        ({"tokenFile": _SECRET}, "the file that tokenFile names: No such file"),
+        ({"client-key-data": f"{_SECRET}!"}, "base64"),
+        ({"exec": {**_EXEC, **_ANSWER, "apiVersion": _SECRET}}, "v0 does not match ..."),
+        ({"exec": {**_EXEC, "command": f"/{_SECRET}"}}, "No such file"),
+        (_SECRET, ""),
+        ({"auth-provider": {"name": "oidc", "config": {"id-token": 7, "client-secret": _SECRET}}}, ""),
+    ],
+)
+async def test_what_a_user_entry_says_is_never_shown(
+    pki: Path, caplog: pytest.LogCaptureFixture, user: Any, says: str
+) -> None:
+    file = _write(pki, user)
+    with pytest.raises(CredentialError) as caught:
+        await from_kubeconfig(file)
+    assert _SECRET not in "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert str(caught.value).startswith(f"kubeconfig {file}: ")
+    assert says in str(caught.value)
 
 
 async def test_garbage_for_a_certificate_is_named(pki: Path) -> None:

@@ -3,10 +3,12 @@ from random import Random
 
 import anyio
 import pytest
+import trio
 from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry
+from trio.testing import MockClock
 
-from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Fenced, Network
+from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Fenced, Network, ShortWatch
 from msa.runtime.leader import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, Fence, LeaderElector, LeaseLost
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import LeaseRecord
@@ -35,10 +37,12 @@ class Lock:
     lease: Lease
     error: ApiError | None = None
     hangs: bool = False
+    seconds: float = 0.01
+    watch_error: ApiError | None = None
     gets: int = 0
 
     async def _reach(self) -> None:
-        await anyio.sleep(0.01)
+        await anyio.sleep(self.seconds)
         if self.hangs:
             await anyio.sleep_forever()
         if self.error is not None:
@@ -62,6 +66,8 @@ class Lock:
         return self.lease.write(record)
 
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
+        if self.watch_error is not None:
+            raise self.watch_error
         changed = self.lease.changed
         with anyio.move_on_after(seconds):
             if self.lease.stored == record:
@@ -141,7 +147,7 @@ async def test_a_follower_watches_the_lease_and_reads_it_only_when_it_changes() 
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("cut", ["network", "hang"])
+@pytest.mark.parametrize("cut", ["network", "hang", "slow"])
 async def test_a_leader_cut_off_stops_writing_before_anybody_else_begins(cut: str) -> None:
     lease = Lease()
     one, two = Candidate(Lock(lease)), Candidate(Lock(lease))
@@ -150,7 +156,8 @@ async def test_a_leader_cut_off_stops_writing_before_anybody_else_begins(cut: st
         await anyio.sleep(1)
         tasks.start_soon(two.run, "two")
         await anyio.sleep(20)
-        one.lock.error, one.lock.hangs = (Network(), False) if cut == "network" else (None, True)
+        one.lock.error, one.lock.hangs = Network() if cut == "network" else None, cut == "hang"
+        one.lock.seconds = RENEW_DEADLINE_SECONDS + 1 if cut == "slow" else 0.01
         cut_at, both, last_write = anyio.current_time(), False, 0.0
         for _ in range(400):
             await anyio.sleep(0.1)
@@ -161,6 +168,45 @@ async def test_a_leader_cut_off_stops_writing_before_anybody_else_begins(cut: st
         assert last_write - cut_at <= RENEW_DEADLINE_SECONDS
         assert two.led_from is not None
         assert LEASE_SECONDS - 3 <= two.led_from - cut_at <= LEASE_SECONDS + 2
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_lease_that_was_had_too_late_to_write_by_it_is_had_again_before_the_lead_begins() -> None:
+    """Its time counts from before the request, so a slow answer may bring a lead that is over."""
+    one = Candidate(Lock(Lease(), seconds=RENEW_DEADLINE_SECONDS + 1))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(60)
+        assert not one.leads()
+        assert not one.may_write()
+        one.lock.seconds = 0.01
+        await anyio.sleep(RENEW_DEADLINE_SECONDS + 5)
+        assert one.leads()
+        assert one.may_write()
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_lead_counts_from_before_the_request_that_brought_it() -> None:
+    """Others count from the write, which may have been long before its answer came; a frozen process has no renewal to end it."""
+    one, clock = Candidate(Lock(Lease(), seconds=4.5)), trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(9.1)
+        assert one.may_write()
+        clock.jump(4.5 + RENEW_DEADLINE_SECONDS - 9)
+        assert not one.may_write()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_follower_whose_watch_breaks_at_once_asks_again_at_most_every_two_seconds() -> None:
+    lease = Lease()
+    lease.write(LeaseRecord("other", 3600, None, None))
+    two = Candidate(Lock(lease, watch_error=ShortWatch()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(two.run, "two")
+        await anyio.sleep(100)
+        assert 20 <= two.lock.gets <= 51
         tasks.cancel_scope.cancel()
 
 

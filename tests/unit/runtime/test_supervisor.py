@@ -62,6 +62,7 @@ class Process:
     reconcile_seconds: float = 0.0
     standby: bool = False
     checks: tuple[Check, ...] = ()
+    idle: bool = False
     begun: int = 0
     finished: int = 0
 
@@ -91,7 +92,7 @@ class Process:
             informers=[informer],
             controllers=[
                 Controller(queue, self._reconcile, workers=2, freshness=Freshness(), metrics=metrics)
-            ],
+            ][: not self.idle],
             always={},
             leading={},
             elector=elector if self.standby else None,
@@ -160,6 +161,11 @@ async def test_a_replica_that_waits_for_the_lead_ends_at_once(process: Process) 
     process.standby = True
     assert await process.seconds_to_stop(60) < 0.1
     assert process.begun == 0
+
+
+async def test_a_process_without_controllers_runs_until_a_signal_and_ends_at_once(process: Process) -> None:
+    process.idle = True
+    assert 0 <= await process.seconds_to_stop(60) < 0.1
 
 
 async def test_a_worker_finishes_what_it_has_begun_before_the_process_ends(process: Process) -> None:

@@ -1,0 +1,62 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+
+import anyio
+import pytest
+from prometheus_client import CollectorRegistry
+
+from msa.runtime.errors import Invalid
+from msa.runtime.informer import SILENCE_SECONDS, Informer
+from msa.runtime.metrics import Metrics
+from msa.runtime.ports import Page, WatchStream
+from tests.support.wire import Meta, Thing
+
+_PAGE_SECONDS = SILENCE_SECONDS - 20
+
+
+class SlowPages:
+    """A server that lists by pages only, each of which takes its time."""
+
+    resource = "things.test"
+
+    def __init__(self, pages: int) -> None:
+        self._pages = pages
+
+    async def list(
+        self, *, resource_version: str = "", limit: int = 0, continue_token: str = ""
+    ) -> Page[Thing]:
+        await anyio.sleep(_PAGE_SECONDS)
+        number = int(continue_token or 0) + 1
+        thing = Thing(Meta("ns", f"t{number}", f"uid-{number}", "1"))
+        return Page([thing], "1", str(number) if number < self._pages else "")
+
+    @asynccontextmanager
+    async def watch(
+        self, *, resource_version: str, initial_events: bool, timeout_seconds: int
+    ) -> AsyncIterator[WatchStream[Thing]]:
+        raise Invalid("no streaming lists here", code=422)
+        yield  # type: ignore[unreachable]  # makes it the generator that a context manager is made of
+
+
+@pytest.fixture
+def informer() -> Informer[Thing]:
+    return Informer(SlowPages(4), Random(3), Metrics(CollectorRegistry()))
+
+
+async def test_each_page_of_a_long_list_is_a_sign_of_life(informer: Informer[Thing]) -> None:
+    problems: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        for _ in range(int(4 * _PAGE_SECONDS)):
+            await anyio.sleep(1)
+            if (problem := informer.problem(anyio.current_time())) is not None:
+                problems.append(problem)
+        await informer.wait_synced()
+        tasks.cancel_scope.cancel()
+    assert problems == []
+    assert len(informer.store) == 4
+
+
+def test_a_watch_that_has_not_begun_is_no_problem(informer: Informer[Thing]) -> None:
+    assert informer.problem(1e9) is None
