@@ -1,14 +1,18 @@
+from contextlib import AbstractAsyncContextManager
 from random import Random
 
 import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
+from msa.runtime.errors import ApiError, Forbidden, NotFound
 from msa.runtime.events import PartialMetadata, PartialObject, Unreadable
 from msa.runtime.informer import SILENCE_SECONDS, Informer
 from msa.runtime.metrics import Metrics
+from msa.runtime.ports import Page, WatchStream
 from msa.runtime.store import Change
-from tests.support.scripted_server import Fault, ScriptedServer, Thing
+from tests.support.scripted_server import Fault, ScriptedServer
+from tests.support.wire import Thing
 
 
 @pytest.fixture
@@ -173,3 +177,45 @@ async def test_an_object_out_of_shape_leaves_the_store_and_is_counted(
     assert informer.store.version == 9
     counted = registry.get_sample_value("msa_malformed_objects_total", {"resource": informer.resource})
     assert counted == 1
+
+
+async def test_a_watch_that_the_server_has_taken_is_well_though_nothing_comes(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.faults.extend((Fault.DROPPED, Fault.REFUSED))
+        with anyio.fail_after(90):
+            while informer.trouble() is None:
+                await anyio.sleep(0.01)
+        with anyio.fail_after(40):
+            while informer.trouble() is not None:
+                await anyio.sleep(0.1)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("refusal", [NotFound("no such resource"), Forbidden("not for you")])
+async def test_nobody_waits_for_an_optional_resource_that_cannot_be_had(
+    refusal: ApiError, registry: CollectorRegistry
+) -> None:
+    class Refusing:
+        resource = "things"
+
+        async def list(
+            self, *, resource_version: str = "", limit: int = 0, continue_token: str = ""
+        ) -> Page[Thing]:
+            raise refusal
+
+        def watch(
+            self, *, resource_version: str, initial_events: bool, timeout_seconds: int
+        ) -> AbstractAsyncContextManager[WatchStream[Thing]]:
+            raise refusal
+
+    informer = Informer[Thing](Refusing(), Random(3), Metrics(registry), optional=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        with anyio.fail_after(60):
+            await informer.wait_settled()
+        tasks.cancel_scope.cancel()
+    assert informer.not_synced() is None
