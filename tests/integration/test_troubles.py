@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -17,9 +20,19 @@ from msa.kube import credentials
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
 from msa.runtime.metrics import Metrics
-from tests.integration.conftest import StartAddon
+from tests.integration.audit import Audit
+from tests.integration.conftest import InstallAddon, StartAddon
 from tests.support import identities
-from tests.support.identities import PATIENCE, condition, create, token, wait_ready, wait_refused
+from tests.support.identities import (
+    PATIENCE,
+    condition,
+    create,
+    patch,
+    token,
+    wait_ready,
+    wait_refused,
+    wait_repaired,
+)
 
 
 def _allow(addon: Addon, *, hub: bool, verbs: list[str]) -> None:
@@ -56,7 +69,9 @@ def test_a_permission_missing_on_the_managed_cluster_is_named_and_waited_for(sta
     wait_ready(addon, "one")
 
 
-def test_an_unreachable_managed_cluster_is_told_and_the_heartbeat_stops(start_addon: StartAddon) -> None:
+def test_an_unreachable_managed_cluster_is_told_and_what_there_is_stays_ready(
+    start_addon: StartAddon,
+) -> None:
     addon = start_addon("unreachable")
     create(addon, "old")
     wait_ready(addon, "old")
@@ -68,6 +83,88 @@ def test_an_unreachable_managed_cluster_is_told_and_the_heartbeat_stops(start_ad
     finally:
         addon.managed.start_apiserver()
     assert wait_until(lambda: condition(addon, "new").get("status") == "True", 60, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [("Invalid", "TokenRequestRefused"), ("Forbidden", "ForbiddenOnManagedCluster")]
+)
+def test_an_admission_policy_that_denies_tokens_is_told_in_its_own_words(
+    start_addon: StartAddon, answer: str, reason: str
+) -> None:
+    addon = start_addon(f"denied-{answer.lower()}")
+    create(addon, "old")
+    wait_ready(addon, "old")
+    before = token(addon, "old")
+    with _no_tokens(addon, answer):
+        create(addon, "new")
+        assert "no tokens on Sundays" in wait_refused(addon, "new", reason)
+        patch(addon, "msa", "old", {"spec": {"rotation": {"validity": "1h"}}})
+        assert "no tokens on Sundays" in wait_refused(addon, "old", reason)
+        assert token(addon, "new") == ""
+        assert token(addon, "old") == before, "the old one stays in use"
+    for name in ("new", "old"):
+        assert wait_until(lambda name=name: condition(addon, name).get("status") == "True", 60, 0.2)  # type: ignore[misc]  # mypy cannot infer a default's type
+
+
+@contextmanager
+def _no_tokens(addon: Addon, answer: str) -> Iterator[None]:
+    """An admission policy in the install namespace that answers every token request with this reason."""
+    name, api = addon.cluster_name, "admissionregistration.k8s.io/v1"
+    policy = {
+        "matchConstraints": {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": addon.install_namespace}},
+            "resourceRules": [
+                {
+                    "apiGroups": [""],
+                    "apiVersions": ["v1"],
+                    "operations": ["CREATE"],
+                    "resources": ["serviceaccounts/token"],
+                }
+            ],
+        },
+        "validations": [{"expression": "false", "message": "no tokens on Sundays", "reason": answer}],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    for kind, spec in (("ValidatingAdmissionPolicy", policy), ("ValidatingAdmissionPolicyBinding", binding)):
+        made = {"apiVersion": api, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        addon.managed.kubectl("create", "-f", "-", stdin=json.dumps(made))
+    ask = ("create", "token", "-n", addon.install_namespace, "default")
+    assert wait_until(lambda: "Sundays" in addon.managed.kubectl(*ask, check=False), PATIENCE, 0.2)
+    try:
+        yield
+    finally:
+        addon.managed.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+
+
+def test_a_cluster_that_keeps_its_key_set_to_itself_is_asked_for_it_once_and_identities_work(
+    install_addon: InstallAddon, audit: Audit
+) -> None:
+    addon = install_addon("keyless")
+    role = ("clusterrole", "open-cluster-management:managed-serviceaccount:addon-agent")
+    withheld = [{"op": "remove", "path": "/rules/1"}]
+    addon.managed.kubectl("patch", *role, "--type=json", "-p", json.dumps(withheld))
+    try:
+        addon.start()
+        for name in ("one", "two", "three"):
+            create(addon, name)
+        for name in ("one", "two", "three"):
+            wait_ready(addon, name)
+        wait_repaired(
+            lambda: patch(addon, "secret", "one", {"data": {"token": "Z2FyYmFnZQ=="}}),
+            lambda: len(token(addon, "one")) > len("garbage"),
+        )
+        assert not wait_until(lambda: len(_asked_for_keys(audit, addon)) > 1, 6, 0.5), "asked again and again"
+    finally:
+        addon.install()
+    assert _asked_for_keys(audit, addon) == [403]
+    assert addon.process.log.read_text().count('"key_set_unavailable"') == 1
+    issued = [request for request in audit.work(addon) if request.token]
+    assert len(issued) == 4
+
+
+def _asked_for_keys(audit: Audit, addon: Addon) -> list[int]:
+    """The answers."""
+    return [request.code for request in audit.requests(addon) if request.resource == "/openid/v1/jwks"]
 
 
 def test_an_object_stored_with_an_invalid_spec_is_told_so_and_keeps_its_token(
@@ -140,9 +237,9 @@ def test_a_token_review_tells_good_tokens_from_others(start_addon: StartAddon) -
         audiences = ("https://kubernetes.default.svc",)
         try:
             return (
-                await reviews.review(held, audiences),
-                await reviews.review(held, ("other",)),
-                await reviews.review(Token(held.reveal() + "x"), audiences),
+                await reviews.review(held.token, audiences),
+                await reviews.review(held.token, ("other",)),
+                await reviews.review(Token(held.token.reveal() + "x"), audiences),
             )
         finally:
             await hub.close()

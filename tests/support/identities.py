@@ -1,8 +1,12 @@
 """What tests do with identities, as a user would: through kubectl."""
 
 import json
+import time
 from base64 import b64decode
+from collections.abc import Callable
 from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from hack.addon import Addon
 from hack.clusters import Cluster
@@ -10,6 +14,9 @@ from hack.processes import wait_until
 from msa.api import names
 
 PATIENCE = 15.0
+
+REPAIR_SECONDS = 5.0
+"""Within which what somebody altered is right again."""
 
 
 def create(
@@ -64,6 +71,32 @@ def condition(addon: Addon, name: str, type_: str = "Ready") -> dict[str, Any]:
     return next((condition for condition in conditions if condition["type"] == type_), {})
 
 
+def patch(addon: Addon, kind: str, name: str, body: object, *flags: str) -> None:
+    """A merge patch of something in the cluster's namespace on the hub."""
+    addon.hub.kubectl(
+        *("patch", kind, "-n", addon.cluster_name, name, "--type=merge", "-p", json.dumps(body), *flags)
+    )
+
+
+def events(addon: Addon, name: str) -> list[tuple[str, str, str]]:
+    """Type, reason and message of the Events about an identity."""
+    about = f"involvedObject.kind={names.KIND},involvedObject.name={name}"
+    text = addon.hub.kubectl(
+        "get", "events", "-n", addon.cluster_name, f"--field-selector={about}", "-o", "json"
+    )
+    return [(event["type"], event["reason"], event["message"]) for event in json.loads(text)["items"]]
+
+
+def sample(addon: Addon, name: str, **labels: str) -> float:
+    """The sum of the samples of that name that have these labels."""
+    return sum(
+        found.value
+        for family in text_string_to_metric_families(addon.metrics())
+        for found in family.samples
+        if found.name == name and labels.items() <= found.labels.items()
+    )
+
+
 def wait_ready(addon: Addon, name: str) -> None:
     generation = (identity(addon, name) or {})["metadata"]["generation"]
 
@@ -87,3 +120,10 @@ def wait_new_token(addon: Addon, name: str, before: str) -> str:
         "the token is still the old one, or none"
     )
     return token(addon, name)
+
+
+def wait_repaired(alter: Callable[[], object], repaired: Callable[[], bool]) -> None:
+    """Alters something and waits until it is right again; the time counts from before the alteration."""
+    deadline = time.monotonic() + REPAIR_SECONDS
+    alter()
+    assert wait_until(repaired, deadline - time.monotonic(), 0.1), f"not repaired within {REPAIR_SECONDS} s"

@@ -1,0 +1,195 @@
+"""The chart on a real API server: installed as users install it, run with its own rights, upgraded and taken away."""
+
+import json
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hack.addon import ensure_namespace
+from hack.charts import Release
+from hack.clusters import Cluster
+from hack.processes import Process, wait_until
+from msa.api import names
+from tests.support import signing_requests
+from tests.support.chart_hub import apply, bare_hub, body, get
+
+_MANAGER = f"system:serviceaccount:{names.HUB_NAMESPACE}:managed-serviceaccount"
+_CRD = f"crd/{names.PLURAL}.{names.GROUP}"
+_DEPLOYMENT = "deployment/managed-serviceaccount-addon-manager"
+_RIGHTS = "clusterrole/open-cluster-management:managed-serviceaccount:addon-manager"
+_AGENT = "system:open-cluster-management:cluster:{}:addon:managed-serviceaccount"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def plane(home: Path) -> Iterator[Cluster]:
+    """A hub with OCM's kinds and nothing of ours."""
+    with bare_hub("install", home) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def release(plane: Cluster) -> Iterator[Release]:
+    """Not installed yet; nothing of it is left after the test."""
+    release = Release(plane)
+    yield release
+    release.uninstall()
+    plane.kubectl("delete", _CRD, "--ignore-not-found")
+
+
+def test_the_users_command_installs_the_objects_of_the_contract(release: Release) -> None:
+    notes = release.install()
+    hub = release.hub
+    assert "WARNING" not in notes
+    assert get(hub, _CRD)["status"]["acceptedNames"]["kind"] == "ManagedServiceAccount"
+    addon = get(hub, "clustermanagementaddon", "managed-serviceaccount")
+    assert addon["spec"]["installStrategy"]["placements"][0]["namespace"] == names.HUB_NAMESPACE
+    for kind in ("managedclustersetbinding", "placement"):
+        assert get(hub, kind, "global", "-n", names.HUB_NAMESPACE)
+    for kind, name in [
+        ("serviceaccount", "managed-serviceaccount"),
+        ("deployment", "managed-serviceaccount-addon-manager"),
+        ("service", "managed-serviceaccount-addon-manager-metrics"),
+    ]:
+        assert get(hub, kind, name, "-n", names.HUB_NAMESPACE)
+
+
+def test_one_target_cluster_gets_an_addon_of_its_own(release: Release) -> None:
+    ensure_namespace(release.hub, "only")
+    release.install("--set=agentInstallAll=false,targetCluster=only")
+    assert get(release.hub, "managedclusteraddon", "managed-serviceaccount", "-n", "only")
+    assert get(release.hub, "placement", "-n", names.HUB_NAMESPACE)["items"] == []
+
+
+def test_the_managers_pod_may_run_where_pods_are_restricted(release: Release) -> None:
+    release.install("--set=replicas=2,networkPolicy.enabled=true")
+    template = get(release.hub, _DEPLOYMENT, "-n", names.HUB_NAMESPACE)["spec"]["template"]
+    enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
+    apply(
+        release.hub,
+        {**body("v1", "Namespace", "strict"), "metadata": {"name": "strict", "labels": enforced}},
+    )
+    apply(release.hub, body("v1", "ServiceAccount", "managed-serviceaccount", "strict"))
+    pod = body("v1", "Pod", "manager", "strict", spec=template["spec"])
+    release.hub.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+
+
+def _manager(hub: Cluster) -> Process:
+    """The manager with the identity that its pod would have."""
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{names.HUB_NAMESPACE}")
+    kubeconfig = hub.kubeconfig_for(_MANAGER, groups)
+    process = Process("manager", hub.folder)
+    command = [
+        *(sys.executable, "-m", "msa", "manager", "--leader-elect", f"--kubeconfig={kubeconfig}"),
+        *("--metrics-bind-address=0", "--health-probe-bind-address=0", f"--namespace={names.HUB_NAMESPACE}"),
+        *("--agent-image-pull-secret=pull", "--feature-gates=EphemeralIdentity=true"),
+    ]
+    process.start(command, die_with_parent=True)
+    return process
+
+
+def _accept(hub: Cluster, cluster: str) -> None:
+    """What OCM makes for a cluster that joins."""
+    ensure_namespace(hub, cluster)
+    fleet = get(hub, "clustermanagementaddon", "managed-serviceaccount")
+    owner = {
+        "apiVersion": "addon.open-cluster-management.io/v1alpha1",
+        "kind": "ClusterManagementAddOn",
+        "name": "managed-serviceaccount",
+        "uid": fleet["metadata"]["uid"],
+    }
+    addon = body(
+        "addon.open-cluster-management.io/v1alpha1", "ManagedClusterAddOn", names.ADDON, cluster, spec={}
+    )
+    addon["metadata"]["ownerReferences"] = [owner]
+    managed = body("cluster.open-cluster-management.io/v1", "ManagedCluster", cluster)
+    apply(hub, {**managed, "spec": {"hubAcceptsClient": True}}, addon)
+
+
+def _request_certificate(hub: Cluster, cluster: str) -> None:
+    """As the cluster's registration agent does it."""
+    agents = f"system:open-cluster-management:{cluster}"
+    hub.kubectl(
+        "create",
+        "clusterrole",
+        "csr",
+        "--verb=create",
+        "--resource=certificatesigningrequests.certificates.k8s.io",
+    )
+    hub.kubectl("create", "clusterrolebinding", "csr", "--clusterrole=csr", f"--group={agents}")
+    organisations = [_AGENT.format(cluster), "system:open-cluster-management:addon:managed-serviceaccount"]
+    pem = signing_requests.pem(f"{_AGENT.format(cluster)}:agent:addon-agent", organisations)
+    request = body("certificates.k8s.io/v1", "CertificateSigningRequest", f"addon-{cluster}-{names.ADDON}-x")
+    request["metadata"]["labels"] = {
+        "open-cluster-management.io/cluster-name": cluster,
+        "open-cluster-management.io/addon-name": names.ADDON,
+    }
+    request["spec"] = {
+        "request": b64encode(pem).decode(),
+        "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["digital signature", "key encipherment", "client auth"],
+    }
+    who = [f"--as={agents}:registration", f"--as-group={agents}", "--as-group=system:authenticated"]
+    hub.kubectl("create", *who, "-f", "-", stdin=json.dumps(request))
+
+
+def test_the_manager_can_do_all_its_work_with_the_charts_rights(release: Release) -> None:
+    release.install("--set=agentImagePullSecret=pull,featureGates.ephemeralIdentity=true")
+    hub = release.hub
+    hub.kubectl("create", "secret", "generic", "pull", "-n", names.HUB_NAMESPACE, "--from-literal=a=b")
+    process = _manager(hub)
+    try:
+        _accept(hub, "cluster1")
+        _request_certificate(hub, "cluster1")
+        work = ["-n", "cluster1", "manifestwork", names.DEPLOY_WORK, "--ignore-not-found", "-o", "name"]
+        assert wait_until(lambda: bool(hub.kubectl("get", *work)), 30), process.log.read_text()
+        assert wait_until(lambda: "Approved" in hub.kubectl("get", "csr", "--no-headers"), 10)
+        for kind in ("role", "rolebinding"):
+            assert get(hub, kind, "managed-serviceaccount-addon-agent", "-n", "cluster1")
+        hub.kubectl("delete", "managedclusteraddon", "-n", "cluster1", names.ADDON)
+        assert wait_until(lambda: not hub.kubectl("get", *work), 30)
+        text = process.log.read_text()
+        assert "orbidden" not in text
+    finally:
+        process.stop()
+
+
+@pytest.mark.parametrize(
+    ("verb", "what"),
+    [
+        ("create", "managedserviceaccounts.authentication.open-cluster-management.io"),
+        ("patch", "managedclusteraddons.addon.open-cluster-management.io/another --subresource=status"),
+        ("delete", "manifestworks.work.open-cluster-management.io/another"),
+        ("delete", "roles.rbac.authorization.k8s.io/another"),
+        ("escalate", "roles.rbac.authorization.k8s.io"),
+        ("bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin"),
+        ("update", "secrets"),
+        ("approve", "signers.certificates.k8s.io/kubernetes.io/kube-apiserver-client-kubelet"),
+        ("create", "pods"),
+        ("impersonate", "users"),
+    ],
+)
+def test_the_manager_may_not_do_what_is_not_its_work(installed: Cluster, verb: str, what: str) -> None:
+    answer = installed.kubectl("auth", "can-i", verb, *what.split(), "-A", f"--as={_MANAGER}", check=False)
+    assert answer.splitlines()[-1] == "no" or answer.startswith("no\n")
+
+
+def test_the_manager_cannot_grant_more_than_an_agent_needs(installed: Cluster) -> None:
+    role = body("rbac.authorization.k8s.io/v1", "Role", names.AGENT_ROLE, "default")
+    role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    said = installed.kubectl("create", f"--as={_MANAGER}", "-f", "-", stdin=json.dumps(role), check=False)
+    assert "attempting to grant RBAC permissions not currently held" in said
+
+
+@pytest.fixture(scope="module")
+def installed(plane: Cluster) -> Iterator[Cluster]:
+    """The chart with its defaults, for tests that only look."""
+    release = Release(plane)
+    release.install()
+    yield plane
+    release.uninstall()
+    plane.kubectl("delete", _CRD)
