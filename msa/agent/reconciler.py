@@ -148,24 +148,42 @@ class TokenReconciler:
     async def _keep(self, key: Key, identity: ManagedServiceAccount) -> float:
         """Seconds until the next look."""
         holding = Holding(account=self._account(key), credential=self._credential(key))
-        request = _request(identity)
-        cause, start = _cause(identity, holding), anyio.current_time()
-        if (setback := self.setbacks.standing(key, cause, start)) is not None:
+        request, start = _request(identity), anyio.current_time()
+        if (setback := self.setbacks.standing(key, self._cause(identity, holding), start)) is not None:
             await self._report(key, identity, holding, request, setback.outcome)
             return setback.until - start
         try:
-            holding = await self._converge(key, identity, holding, request)
+            asked = self._asked(identity, request)
+            holding = Holding(await self._settle_account(key, identity, holding), holding.credential)
+            holding = Holding(holding.account, await self._settle_secret(key, identity, holding, asked))
         except Stopped as stop:
-            delay = self._patience(key, cause, holding, stop)
-            tell = self.observer.refused if stop.refused else self.observer.failed
-            last = self.setbacks.outcome(key, cause)
-            tell(identity, stop.trouble, repeated=last is not None and last.reason == stop.trouble.reason)
-            self.setbacks.record(key, cause, stop.trouble, anyio.current_time() + delay, stop.side)
+            delay = self._stopped(key, identity, holding, stop)
             await self._report(key, identity, holding, request, stop.trouble)
             return delay
         self.setbacks.clear(key)
         await self._report(key, identity, holding, request, None)
         return self._until_refresh(identity, holding)
+
+    def _stopped(self, key: Key, identity: ManagedServiceAccount, holding: Holding, stop: Stopped) -> float:
+        """Remembers and tells it; seconds until the next attempt."""
+        cause = self._cause(identity, holding)
+        delay = self._patience(key, cause, holding, stop)
+        tell = self.observer.refused if stop.refused else self.observer.failed
+        last = self.setbacks.outcome(key, cause)
+        tell(identity, stop.trouble, repeated=last is not None and last.reason == stop.trouble.reason)
+        self.setbacks.record(key, cause, stop.trouble, anyio.current_time() + delay, stop.side)
+        return delay
+
+    def _cause(self, identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]:
+        """What an attempt depends on: when any of it changes, a failed one is worth repeating at once."""
+        account, credential = holding.account, holding.credential
+        return (
+            identity.metadata.uid,
+            str(identity.metadata.generation),
+            self.anchor.uid,
+            account.metadata.uid if account is not None else "",
+            credential.metadata.resource_version if credential is not None else "",
+        )
 
     def _patience(self, key: Key, cause: tuple[str, ...], holding: Holding, stop: Stopped) -> float:
         if stop.patience is not None:
@@ -180,27 +198,37 @@ class TokenReconciler:
             return _LONGEST_LOOK
         return max(1.0, (refresh_time(claims, identity.metadata.uid) - self.cluster.now()).total_seconds())
 
-    async def _converge(
-        self, key: Key, identity: ManagedServiceAccount, holding: Holding, request: Request | InvalidSpec
-    ) -> Holding:
-        """Makes everything as it should be, or raises Stopped."""
+    def _asked(self, identity: ManagedServiceAccount, request: Request | InvalidSpec) -> Request:
+        """What tokens are asked for; raises Stopped where nothing may be done for this identity."""
         if (refusal := refused_name(identity)) is not None:
             raise refuse(refusal)
         if isinstance(request, InvalidSpec):
             raise Stopped(Trouble("InvalidSpec", str(request)), patience=_LONGEST_LOOK, refused=True)
         if self.anchor.lifted:
             raise Stopped(_REMOVED, patience=REFUSED_SECONDS, refused=True)
+        return request
+
+    async def _settle_account(
+        self, key: Key, identity: ManagedServiceAccount, holding: Holding
+    ) -> ServiceAccount:
+        """The identity's ServiceAccount as it should be, or raises Stopped."""
         account = holding.account or await self._make_account(key, identity)
-        if not self.anchor.holds(account):
-            account = await self._anchor_account(key, identity)
-        snapshot = Snapshot(identity, account, holding.credential, self.cluster.view(), request)
+        return account if self.anchor.holds(account) else await self._anchor_account(key, identity)
+
+    async def _settle_secret(
+        self, key: Key, identity: ManagedServiceAccount, holding: Holding, request: Request
+    ) -> Credential | None:
+        """Its Secret as it should be, or raises Stopped."""
+        if holding.account is None:
+            raise AssertionError("the account is settled first")
+        snapshot = Snapshot(identity, holding.account, holding.credential, self.cluster.view(), request)
         match await self._violation(key, snapshot):
             case Reissue() as found:
-                return Holding(account, await self.tokens.issue(key, snapshot, found))
+                return await self.tokens.issue(key, snapshot, found)
             case Repair() as found:
-                return Holding(account, await self.tokens.repair(key, snapshot, found))
+                return await self.tokens.repair(key, snapshot, found)
             case None:
-                return Holding(account, holding.credential)
+                return holding.credential
 
     async def _make_account(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
         with asking(Asking.ACCOUNT):
@@ -283,14 +311,3 @@ def _request(identity: ManagedServiceAccount) -> Request | InvalidSpec:
         return Request.from_spec(identity.spec)
     except InvalidSpec as error:
         return error
-
-
-def _cause(identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]:
-    """What an attempt depends on: when any of it changes, a failed one is worth repeating at once."""
-    account, credential = holding.account, holding.credential
-    return (
-        identity.metadata.uid,
-        str(identity.metadata.generation),
-        account.metadata.uid if account is not None else "",
-        credential.metadata.resource_version if credential is not None else "",
-    )

@@ -11,11 +11,12 @@ from msgspec.structs import replace
 
 from msa.agent.failures import Side
 from msa.agent.keyset import KeySet
-from msa.agent.ports import StoredSecret
+from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.reconciler import TokenReconciler
 from msa.api.core import IssuedToken, ServiceAccount
+from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.policy.rotation import Request
-from msa.runtime.errors import ApiError, Forbidden, Network
+from msa.runtime.errors import AlreadyExists, ApiError, Forbidden, Network
 from msa.runtime.result import Key, RequeueAfter
 from msa.runtime.store import StoreWriter
 from tests.support import builders
@@ -172,3 +173,21 @@ async def test_an_expired_token_is_asked_for_at_least_every_minute(world: World)
         await anyio.sleep(waits[-1])
     assert max(waits[-100:]) <= 60.0
     assert max(waits) > 100.0, "while there is time, it is asked for less often"
+
+
+async def test_a_refusal_right_after_the_account_was_made_is_told_and_counted_once(world: World) -> None:
+    class Taken(World):
+        async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
+            raise AlreadyExists("a Secret of that name is there")
+
+        async def read_secret(self, name: str) -> StoredSecret:
+            foreign = builders.with_metadata(builders.credential(owners=()), labels={})
+            return StoredSecret(foreign, ())
+
+    taken = Taken(world.now)
+    StoreWriter(taken.identities).put(builders.identity())
+    reconciler = reconciler_of(taken)
+    for _ in range(3):
+        await reconciler(ONE)
+    assert taken.observed == [("refused", "SecretConflict", False)]
+    assert taken.writes == ["account", "token", "status"]
