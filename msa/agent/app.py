@@ -60,7 +60,10 @@ async def run(settings: AgentSettings) -> None:
     metrics = Metrics(CollectorRegistry())
     fence = Fence()
     guard = fence.check if settings.leader_elect else _no_fence
-    hub = Transport(partial(credentials.from_kubeconfig, settings.hub_kubeconfig), metrics, guard)
+    hub_credential = partial(
+        credentials.from_kubeconfig, settings.hub_kubeconfig, also_trusted=settings.proxy_ca
+    )
+    hub = Transport(hub_credential, metrics, guard)
     managed = Transport(_spoke_credential(settings), metrics, guard)
     try:
         await hub.open()

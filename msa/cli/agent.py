@@ -29,6 +29,13 @@ def _options() -> list[click.Parameter]:
             help="How to reach the hub. May be replaced while running.",
         ),
         click.Option(
+            ["--proxy-ca-file", "proxy_ca"],
+            type=click.Path(path_type=Path),
+            envvar="CA_BUNDLE_FILE_PATH",
+            show_envvar=True,
+            help="CA certificates of a proxy on the way to the hub that looks into TLS; trusted beside the kubeconfig's.",
+        ),
+        click.Option(
             ["--spoke-kubeconfig"],
             type=click.Path(path_type=Path),
             help="How to reach the managed cluster.  [default: the pod's own service account]",

@@ -82,8 +82,12 @@ class _Files:
         return _digest(self.contents.values())
 
 
-async def from_kubeconfig(path: Path) -> Credential:
+async def from_kubeconfig(path: Path, *, also_trusted: Path | None = None) -> Credential:
     """The credential of a kubeconfig's current context.
+
+    Args:
+        path: of the kubeconfig.
+        also_trusted: PEM of CAs that the server's certificate may be from besides: of a proxy that looks into TLS.
 
     Raises:
         CredentialError: it cannot be read or used.
@@ -105,7 +109,9 @@ async def from_kubeconfig(path: Path) -> Credential:
         )
     try:
         context = _context(tls, verify=target.verify_ssl) if target.host.startswith("https:") else None
-    except (ssl.SSLError, ValueError) as error:
+        if context is not None and also_trusted is not None:
+            context.load_verify_locations(cadata=files.read(also_trusted).decode())
+    except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise CredentialError(
             f"kubeconfig {path}: the certificates cannot be used: {_one_line(error)}"
         ) from error

@@ -260,3 +260,21 @@ async def test_a_client_certificate_of_an_exec_plugin_is_used(pki: Path) -> None
     found = await from_kubeconfig(_write(pki, {"exec": command}))
     assert found.authorization == ""
     assert found.tls is not None
+
+
+async def test_the_ca_of_a_proxy_is_trusted_besides_and_watched_but_is_not_the_servers(pki: Path) -> None:
+    (pki / "proxy").mkdir()
+    Authority.create(pki / "proxy", "proxy")
+    bundle = pki / "proxy" / "ca.crt"
+    found = await from_kubeconfig(_write(pki, {"token": "t"}), also_trusted=bundle)
+    assert found.tls is not None
+    assert len(found.tls.get_ca_certs()) == 2
+    assert found.ca == (pki / "ca.crt").read_bytes()
+    assert bundle in found.files
+    bundle.write_bytes((pki / "ca.crt").read_bytes())
+    assert changed(found)
+
+
+async def test_a_proxys_ca_that_is_not_there_is_named(pki: Path) -> None:
+    with pytest.raises(CredentialError, match=r"nowhere\.crt"):
+        await from_kubeconfig(_write(pki, {"token": "t"}), also_trusted=pki / "nowhere.crt")
