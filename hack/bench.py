@@ -26,6 +26,7 @@ from hack.clusters import HOME, free_ports, running
 from hack.processes import wait_until
 from msa.api import names
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import ObjectMeta
 from msa.runtime.events import Added, Modified
 
 _OUT = HOME.parent / "bench.json"
@@ -36,6 +37,14 @@ _QUIET_SECONDS = 20
 """After so long idle connections are closed, so that memory is compared like with like."""
 
 _CREATE = "POST managedserviceaccounts"
+
+
+class _List(msgspec.Struct):
+    metadata: ObjectMeta
+    items: list[ManagedServiceAccount]
+
+
+_LIST = msgspec.json.Decoder(_List)
 _LINE = msgspec.json.Decoder(Added[ManagedServiceAccount] | Modified[ManagedServiceAccount])
 
 
@@ -160,23 +169,31 @@ class Bench:
         created: dict[str, float] = {}
         done: dict[str, float] = {}
         path = f"{GROUP_PATH}/{self.addon.cluster_name}/{names.PLURAL}"
+        missing = set(wanted)
+
+        def look(seen: ManagedServiceAccount) -> None:
+            if seen.metadata.name in missing and seen.status.expiration_timestamp is not None:
+                done[seen.metadata.name] = time.monotonic()
+                missing.discard(seen.metadata.name)
+
         async with session_to(self.addon.hub, 32) as session, session_to(self.addon.hub, 4) as watcher:
-            async with session.get(path, params={"limit": "1"}) as answer:
-                version = (await answer.json())["metadata"]["resourceVersion"]
 
             async def follow() -> None:
-                async with watcher.get(
-                    path,
-                    params={"watch": "true", "resourceVersion": version},
-                    timeout=aiohttp.ClientTimeout(total=600),
-                ) as answer:
-                    async for line in answer.content:
-                        seen = _LINE.decode(line).object
-                        name = seen.metadata.name
-                        if name in created and seen.status.expiration_timestamp is not None:
-                            done.setdefault(name, time.monotonic())
-                        if len(done) == len(wanted):
-                            return
+                """A server that is busy may end the watch of a reader that is slow: then it is listed again."""
+                while missing:
+                    async with watcher.get(path) as answer:
+                        listed = _LIST.decode(await answer.read())
+                    for seen in listed.items:
+                        look(seen)
+                    async with watcher.get(
+                        path,
+                        params={"watch": "true", "resourceVersion": listed.metadata.resource_version},
+                        timeout=aiohttp.ClientTimeout(total=600),
+                    ) as answer:
+                        async for line in answer.content:
+                            look(_LINE.decode(line).object)
+                            if not missing:
+                                return
 
             following = asyncio.create_task(follow())
             raw = Raw(session, session, "")

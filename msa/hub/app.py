@@ -100,6 +100,18 @@ class _Informers:
         )
         return tuple(informer for informer in found if informer is not None)
 
+    def subscribe(self, triggers: Triggers) -> None:
+        self.clusters.subscribe(triggers.cluster)
+        self.addons.subscribe(triggers.addon)
+        self.fleet.subscribe(triggers.fleet_addon)
+        self.configs.subscribe(triggers.config)
+        self.works.subscribe(triggers.owned)
+        self.roles.subscribe(triggers.owned)
+        self.bindings.subscribe(triggers.owned)
+        self.requests.subscribe(triggers.request)
+        if self.pull_secrets is not None:
+            self.pull_secrets.subscribe(triggers.pull_secret)
+
     @property
     def caches(self) -> Caches:
         return Caches(
@@ -244,17 +256,7 @@ class _Manager:
             WorkQueue(name, Backoff(self.rng), self.metrics)
             for name in ("managedclusteraddon", "clustermanagementaddon", "certificatesigningrequest")
         )
-        triggers = Triggers(caches, informers.requests.store, addons, fleet, requests)
-        informers.clusters.subscribe(triggers.cluster)
-        informers.addons.subscribe(triggers.addon)
-        informers.fleet.subscribe(triggers.fleet_addon)
-        informers.configs.subscribe(triggers.config)
-        informers.works.subscribe(triggers.owned)
-        informers.roles.subscribe(triggers.owned)
-        informers.bindings.subscribe(triggers.owned)
-        informers.requests.subscribe(triggers.request)
-        if informers.pull_secrets is not None:
-            informers.pull_secrets.subscribe(triggers.pull_secret)
+        informers.subscribe(Triggers(caches, informers.requests.store, addons, fleet, requests))
         reconciler = AddonReconciler(
             caches,
             writes,

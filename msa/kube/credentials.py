@@ -115,6 +115,12 @@ async def from_kubeconfig(path: Path, *, also_trusted: Path | None = None) -> Cr
         raise CredentialError(
             f"kubeconfig {path}: the certificates cannot be used: {_one_line(error)}"
         ) from error
+    return _credential(target, tls, context, files)
+
+
+def _credential(
+    target: SimpleNamespace, tls: Mapping[str, bytes], context: ssl.SSLContext | None, files: _Files
+) -> Credential:
     return Credential(
         server=target.host.rstrip("/"),
         authorization=target.api_key.get("BearerToken", ""),
