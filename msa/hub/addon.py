@@ -25,12 +25,11 @@ from msa.policy.addon_status import Findings
 from msa.policy.config_hashes import cluster_references
 from msa.policy.deployment import Misconfigured, Unavailable, Unset
 from msa.policy.installation import (
-    PATIENCE,
     Install,
     LeaveAlone,
     Situation,
     Withdraw,
-    rights_stay,
+    grace,
     verdict,
 )
 from msa.policy.registration import Obstacle
@@ -39,7 +38,7 @@ from msa.runtime.ports import Now
 from msa.runtime.result import Done, Key, RequeueAfter, Result
 from msa.runtime.store import Store
 
-O = TypeVar("O")  # noqa: E741 - O for object
+O = TypeVar("O", Role, RoleBinding, Work)  # noqa: E741 - O for object
 
 
 @frozen
@@ -109,18 +108,20 @@ class AddonReconciler:
 
     async def _install(self, key: Key, cluster: ManagedCluster, addon: ManagedClusterAddOn) -> None:
         references = cluster_references(addon, self._config)
-        addon_with_hashes = replace(addon, status=replace(addon.status, config_references=references))
-        config = deployment.chosen_config(addon_with_hashes, self._config)
-        namespace = self._namespace(addon, config)
-        wanted = self._render(cluster, addon_with_hashes, namespace, config)
+        hashed = replace(addon, status=replace(addon.status, config_references=references))
+        config = deployment.chosen_config(hashed, self._config)
+        namespace = registration.install_namespace(
+            addon, config if isinstance(config, DeploymentConfig) else None
+        )
+        wanted = self._render(cluster, hashed, namespace, config)
         stored = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
         subject = registration.subject(addon)
         if isinstance(subject, Subject):
             await self._grant(key, addon, subject)
         elif subject.refused:
-            await self._drop(key, Kind.ROLE_BINDING, self._binding(key))
+            await self._drop(key, Kind.ROLE_BINDING, _metadata(self._binding(key)))
         found = Findings(
-            namespace=namespace,
+            namespace=namespace if isinstance(wanted, dict) else _unmoved(addon, namespace, wanted),
             obstacle=subject if isinstance(subject, Obstacle) else None,
             references=references,
             problem=wanted if isinstance(wanted, str) else None,
@@ -128,19 +129,16 @@ class AddonReconciler:
         )
         await self._report(key, addon, found)
         if isinstance(subject, Subject) and isinstance(wanted, dict) and found.work is None:
-            await self._put(key, Kind.WORK, stored.metadata if stored is not None else None, wanted)
+            await self._put(key, Kind.WORK, _metadata(stored), wanted)
 
     def _config(self, namespace: str, name: str) -> DeploymentConfig | None:
         return self.caches.configs.get(f"{namespace}/{name}")
 
-    def _binding(self, key: Key) -> ObjectMeta | None:
-        return _metadata(self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}"))
+    def _role(self, key: Key) -> Role | None:
+        return self.caches.roles.get(f"{key}/{names.AGENT_ROLE}")
 
-    def _namespace(self, addon: ManagedClusterAddOn, config: DeploymentConfig | Unset | Unavailable) -> str:
-        """While the configuration is not to be had, the agent stays where it is."""
-        if isinstance(config, Unavailable) and addon.status.namespace:
-            return addon.status.namespace
-        return registration.install_namespace(addon, config if isinstance(config, DeploymentConfig) else None)
+    def _binding(self, key: Key) -> RoleBinding | None:
+        return self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}")
 
     def _render(
         self,
@@ -178,12 +176,15 @@ class AddonReconciler:
         return render.PullSecret(stored.type, stored.data or {})
 
     async def _grant(self, key: Key, addon: ManagedClusterAddOn, subject: Subject) -> None:
-        """The agent's Role and RoleBinding, put right where somebody altered them."""
+        """The agent's Role and RoleBinding, put right where somebody altered them.
+
+        Where the addon is wanted, their names are ours: what has them and binds somebody else gives away the agent's rights.
+        """
         rules = render.agent_rules(ephemeral=self.deployment.ephemeral)
-        role = self.caches.roles.get(f"{key}/{names.AGENT_ROLE}")
+        role = self._role(key)
         if role is None or not bodies.is_role(role, addon, rules):
             await self._put(key, Kind.ROLE, _metadata(role), bodies.role(addon, rules))
-        binding = self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}")
+        binding = self._binding(key)
         if binding is not None and not bodies.binds_the_role(binding):
             await self._drop(key, Kind.ROLE_BINDING, binding.metadata)
             binding = None
@@ -191,16 +192,15 @@ class AddonReconciler:
             await self._put(key, Kind.ROLE_BINDING, _metadata(binding), bodies.role_binding(addon, subject))
 
     async def _withdraw(self, key: Key, why: str) -> Result:
-        work = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
-        if work is not None and not bodies.is_ours(work.metadata):
-            work = None
+        """Takes away what is proved ours, the rights last: the agent may need them while its cluster removes it."""
+        work = _ours(self.caches.works.get(f"{key}/{names.DEPLOY_WORK}"))
         if work is not None and work.metadata.deletion_timestamp is None:
             await self._drop(key, Kind.WORK, work.metadata)
             self.observer.withdrawn(key, why)
-        if rights_stay(work, self.now()):
-            return RequeueAfter(PATIENCE.total_seconds())
-        await self._drop(key, Kind.ROLE_BINDING, self._binding(key))
-        await self._drop(key, Kind.ROLE, _metadata(self.caches.roles.get(f"{key}/{names.AGENT_ROLE}")))
+        if left := grace(work, self.now()):
+            return RequeueAfter(left.total_seconds())
+        await self._drop(key, Kind.ROLE_BINDING, _metadata(_ours(self._binding(key))))
+        await self._drop(key, Kind.ROLE, _metadata(_ours(self._role(key))))
         return Done()
 
     async def _put(self, key: Key, kind: Kind, stored: ObjectMeta | None, body: bodies.Body) -> None:
@@ -212,8 +212,9 @@ class AddonReconciler:
         self.freshness.wrote(key, self._kept[kind], version, anyio.current_time())
 
     async def _drop(self, key: Key, kind: Kind, stored: ObjectMeta | None) -> None:
-        if stored is not None and bodies.is_ours(stored) and stored.deletion_timestamp is None:
-            await self.hub.delete(kind, stored)
+        if stored is None or stored.deletion_timestamp is not None:
+            return
+        if await self.hub.delete(kind, stored):
             self.observer.deleted(key, kind)
 
     async def _report(self, key: Key, addon: ManagedClusterAddOn, found: Findings) -> None:
@@ -225,8 +226,17 @@ class AddonReconciler:
                 self.observer.condition(addon, condition)
 
 
-def _metadata(stored: Role | RoleBinding | None) -> ObjectMeta | None:
+def _metadata(stored: Role | RoleBinding | Work | None) -> ObjectMeta | None:
     return stored.metadata if stored is not None else None
+
+
+def _ours(stored: O | None) -> O | None:
+    return stored if stored is not None and bodies.is_ours(stored.metadata) else None
+
+
+def _unmoved(addon: ManagedClusterAddOn, namespace: str, problem: str | None) -> str:
+    """Where the agent is while nothing new is deployed: it moves with its manifests alone, and never to where they cannot be."""
+    return addon.status.namespace or (namespace if problem is None else "")
 
 
 def _is_work(stored: Work | None, wanted: render.Manifest | str | None) -> bool:

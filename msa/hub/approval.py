@@ -3,7 +3,7 @@
 The key is the request's name. What is in doubt is told once by an Event and looked at again when it, its cluster or its addon changes.
 """
 
-from attrs import frozen
+from attrs import field, frozen
 
 from msa.api import names
 from msa.api.addon import LABEL_ADDON, LABEL_CLUSTER, ManagedClusterAddOn
@@ -13,7 +13,8 @@ from msa.hub.observers import Observer
 from msa.hub.ports import Hub
 from msa.policy import approval
 from msa.policy.approval import Candidate
-from msa.runtime.errors import NotFound
+from msa.policy.doubts import Doubt
+from msa.runtime.errors import Conflict, NotFound
 from msa.runtime.result import Done, Key, Result, Terminal
 from msa.runtime.store import Store
 
@@ -23,17 +24,23 @@ SELECTOR = f"{LABEL_ADDON}={names.ADDON}"
 
 @frozen
 class ApprovalReconciler:
-    """Decides one request."""
+    """Decides one request.
+
+    Attributes:
+        _told: what was said of each request that is left undecided, by its UID: another look says nothing new.
+    """
 
     requests: Store[SigningRequest]
     clusters: Store[ManagedCluster]
     addons: Store[ManagedClusterAddOn]
     hub: Hub
     observer: Observer
+    _told: dict[Key, tuple[str, Doubt]] = field(factory=dict, init=False)
 
     async def __call__(self, key: Key) -> Result:
         request = self.requests.get(key)
         if request is None or request.decided:
+            self._told.pop(key, None)
             return Done()
         cluster = request.metadata.label(LABEL_CLUSTER)
         candidate = Candidate(
@@ -42,11 +49,17 @@ class ApprovalReconciler:
             addon=self.addons.get(f"{cluster}/{names.ADDON}"),
         )
         if (doubt := approval.doubt(candidate)) is not None:
-            self.observer.doubted(request, doubt)
+            self._tell(key, request, doubt)
             return Terminal(doubt.reason)
         try:
             await self.hub.approve(request)
-        except NotFound:
-            return Done()
+        except (NotFound, Conflict):
+            return Done()  # it is gone, or another one than was looked at, and that comes by its own event
         self.observer.approved(request)
         return Done()
+
+    def _tell(self, key: Key, request: SigningRequest, doubt: Doubt) -> None:
+        news = (request.metadata.uid, doubt)
+        if self._told.get(key) != news:
+            self._told[key] = news
+            self.observer.doubted(request, doubt)

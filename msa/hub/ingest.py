@@ -1,6 +1,7 @@
 """Turns objects from the wire into what is kept of them. A ManifestWork carries some 10 KB, of which a digest is enough."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -10,6 +11,8 @@ from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork
 from msa.hub.render import spec_digest
 from msa.policy.deployment import spec_hash
 
+R = TypeVar("R")
+
 
 def keep_work(stored: ManifestWork) -> Work:
     """What is kept of a ManifestWork.
@@ -17,11 +20,11 @@ def keep_work(stored: ManifestWork) -> Work:
     Raises:
         ValueError: it cannot be read.
     """
-    spec = msgspec.json.decode(stored.spec, type=dict[str, Any])
+    digest = _read(lambda: spec_digest(msgspec.json.decode(stored.spec, type=dict[str, Any])))
     manifests = stored.status.resource_status.manifests
     return Work(
         metadata=stored.metadata,
-        digest=spec_digest(spec),
+        digest=digest,
         conditions=stored.status.conditions,
         feedback=_feedback(manifests),
         failed=tuple(failure for manifest in manifests if (failure := _failure(manifest))),
@@ -34,8 +37,16 @@ def keep_config(stored: AddOnDeploymentConfig) -> DeploymentConfig:
     Raises:
         ValueError: it cannot be read.
     """
-    spec = msgspec.json.decode(stored.spec, type=DeploymentConfigSpec)
-    return DeploymentConfig(stored.metadata, spec, spec_hash(bytes(stored.spec)))
+    spec = _read(lambda: msgspec.json.decode(stored.spec, type=DeploymentConfigSpec))
+    return DeploymentConfig(stored.metadata, spec, _read(lambda: spec_hash(bytes(stored.spec))))
+
+
+def _read(read: Callable[[], R]) -> R:
+    """A managed cluster's own agent may write its ManifestWork: nothing in it may bring the manager down."""
+    try:
+        return read()
+    except RecursionError:
+        raise ValueError("its spec is nested too deeply") from None
 
 
 def _feedback(manifests: tuple[ManifestCondition, ...]) -> dict[str, int | str]:

@@ -28,8 +28,8 @@ class Hub(Protocol):
         """Makes the stored object as the body says; foreign labels, annotations and finalizers stay. The new resourceVersion."""
         ...
 
-    async def delete(self, kind: Kind, stored: ObjectMeta) -> None:
-        """Deletes exactly this one, by UID; one that is gone already is no error."""
+    async def delete(self, kind: Kind, stored: ObjectMeta) -> bool:
+        """Deletes exactly this one, by UID. False where it was gone already, which is no error."""
         ...
 
     async def patch_addon_status(self, addon: ManagedClusterAddOn, changes: Body) -> str:

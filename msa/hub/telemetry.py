@@ -56,7 +56,7 @@ class Telemetry:
         _log.info("withdrawn", cluster=cluster, why=why)
 
     def condition(self, addon: ManagedClusterAddOn, condition: Condition) -> None:
-        bad = (condition.status == "True") is (condition.type in _BAD_WHEN_TRUE)
+        bad = condition.status == ("True" if condition.type in _BAD_WHEN_TRUE else "False")
         told = {"reason": condition.reason, "why": condition.message}
         if bad:
             _log.warning("addon_condition", type=condition.type, status=condition.status, **told)

@@ -60,11 +60,12 @@ class HubWrites:
         written = await resource.json_patch(stored.name, _replacing(stored, body), into=_Written)
         return written.metadata.resource_version
 
-    async def delete(self, kind: Kind, stored: ObjectMeta) -> None:
+    async def delete(self, kind: Kind, stored: ObjectMeta) -> bool:
         try:
             await self.objects[kind].within(stored.namespace).delete(stored.name, uid=stored.uid)
         except (NotFound, Conflict):
-            return  # gone is what was wanted; a conflict means that this one is, and another has its name
+            return False  # a conflict means that this one is gone too, and another has its name
+        return True
 
     async def patch_addon_status(self, addon: ManagedClusterAddOn, changes: Body) -> str:
         return await _patch_status(self.addons.within(addon.metadata.namespace), addon.metadata, changes)

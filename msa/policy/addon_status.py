@@ -20,6 +20,7 @@ from msa.policy.registration import SUPPORTED_CONFIGS, Obstacle, registrations
 REGISTRATION_APPLIED: Final = "RegistrationApplied"
 MANIFEST_APPLIED: Final = "ManifestApplied"
 DEGRADED: Final = "Degraded"
+INVALID_CONFIGURATION: Final = "InvalidConfiguration"
 S = TypeVar("S", bound=msgspec.Struct)
 _LEASE: Final = HealthCheck("Lease")
 
@@ -29,7 +30,7 @@ class Findings:
     """What there is to report of one cluster.
 
     Attributes:
-        namespace: where the agent is installed.
+        namespace: where the agent is installed, "" where that cannot be told yet.
         obstacle: why nobody has the agent's rights yet; None where somebody has.
         references: the configurations, with their hashes.
         problem: why the agent's manifests cannot be made; None where they can.
@@ -52,7 +53,7 @@ def wanted(addon: ManagedClusterAddOn, found: Findings, version: str, now: datet
         version: of the API that it is written in.
         now: for transition times.
     """
-    said = [_registration(found.obstacle), *_deployment(found)]
+    said = [_registration(found.obstacle), *_deployment(found, addon.status.conditions)]
     return replace(
         addon.status,
         conditions=conditions.merge(addon.status.conditions, said, now),
@@ -87,7 +88,7 @@ def state(addon: ManagedClusterAddOn) -> str:
     if stands.get(REGISTRATION_APPLIED) != "True":
         return "registering"
     if stands.get(MANIFEST_APPLIED) != "True":
-        return "deploying" if MANIFEST_APPLIED not in stands else "failing"
+        return "failing" if stands.get(MANIFEST_APPLIED) == "False" else "deploying"
     if stands.get(DEGRADED) == "True":
         return "degraded"
     return {"True": "available", "False": "unavailable"}.get(stands.get("Available", ""), "unknown")
@@ -100,12 +101,15 @@ def _registration(obstacle: Obstacle | None) -> Condition:
     return Condition(REGISTRATION_APPLIED, "False", obstacle.reason, obstacle.message)
 
 
-def _deployment(found: Findings) -> list[Condition]:
+def _deployment(found: Findings, before: tuple[Condition, ...]) -> list[Condition]:
     if found.problem is not None:
-        return [Condition(MANIFEST_APPLIED, "False", "InvalidConfiguration", found.problem)]
-    if found.work is None or (applied := _applied(found.work)) is None:
-        return []  # the cluster's side has not said anything of it: what was said before stands
-    return [applied, *_health(found.work)]
+        return [Condition(MANIFEST_APPLIED, "False", INVALID_CONFIGURATION, found.problem)]
+    if found.work is not None and (applied := _applied(found.work)) is not None:
+        return [applied, *_health(found.work)]
+    if any((item.type, item.reason) == (MANIFEST_APPLIED, INVALID_CONFIGURATION) for item in before):
+        message = "the configuration is right again; the cluster has not applied the manifests of addon yet"
+        return [Condition(MANIFEST_APPLIED, "Unknown", "AddonManifestPending", message)]
+    return []  # the cluster's side has not said anything of it: what was said before stands
 
 
 def _applied(stored: Work) -> Condition | None:

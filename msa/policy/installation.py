@@ -69,9 +69,14 @@ def verdict(situation: Situation) -> Verdict:
     return Install(cluster, addon)
 
 
-def rights_stay(work: Work | None, now: datetime) -> bool:
-    """Whether an agent that must go may still need its rights: until its cluster has removed it, but not for ever."""
+def grace(work: Work | None, now: datetime) -> timedelta:
+    """How much longer an agent that must go keeps its rights: until its cluster has removed it, but not for ever.
+
+    Args:
+        work: what deploys it, on its way out; None where it is gone.
+        now: by the hub's clock, as the time of the deletion is.
+    """
     if work is None:
-        return False
-    deleted = work.metadata.deletion_timestamp
-    return deleted is None or now < deleted + PATIENCE
+        return timedelta()
+    deleted = work.metadata.deletion_timestamp or now
+    return max(deleted + PATIENCE - now, timedelta())

@@ -1,0 +1,218 @@
+"""What is sent to the hub, to the letter."""
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+from attrs import define, evolve, field
+from msgspec.structs import replace
+
+from msa.api.addon import Subject
+from msa.api.meta import ObjectMeta
+from msa.hub import bodies, render
+from msa.hub.ports import Kind
+from msa.hub.writes import HubWrites, Objects
+from msa.policy import addon_status
+from msa.policy.addon_status import Findings
+from msa.runtime.errors import ApiError, Conflict, Forbidden, NotFound
+from tests.support.candidates import candidate
+from tests.support.fleet import addon, fleet_addon, with_
+
+R = TypeVar("R")
+STORED = ObjectMeta(
+    name="managed-serviceaccount-addon-agent",
+    namespace="c1",
+    uid="role-uid",
+    resource_version="7",
+    labels={"team": "a", "open-cluster-management.io/addon-name": "other"},
+    annotations={"note": "b"},
+)
+ROLE = bodies.role(addon(), render.agent_rules(ephemeral=False))
+
+
+@define
+class Sent:
+    """One resource of an API server that takes everything, at version 8, unless it is told to fail."""
+
+    name: str
+    requests: list[tuple[Any, ...]]
+    error: ApiError | None = None
+    namespace: str = ""
+
+    def within(self, namespace: str) -> Objects:
+        return evolve(self, namespace=namespace)
+
+    async def create(self, body: object, *, into: type[R]) -> R:
+        return self._take(into, "create", body)
+
+    async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
+        return self._take(into, "patch", name, subresource, body)
+
+    async def json_patch(self, name: str, operations: object, *, into: type[R]) -> R:
+        return self._take(into, "json patch", name, operations)
+
+    async def delete(self, name: str, *, uid: str = "") -> None:
+        self._take(ObjectMeta, "delete", name, uid)
+
+    def _take(self, into: type[R], *what: object) -> R:
+        if self.error is not None:
+            raise self.error
+        self.requests.append(json.loads(msgspec.json.encode((self.name, self.namespace, *what))))
+        return msgspec.convert({"metadata": {"resourceVersion": "8"}}, into)
+
+
+@define
+class Server:
+    now: Callable[[], datetime]
+    requests: list[Any] = field(factory=list)
+    error: ApiError | None = None
+
+    @property
+    def writes(self) -> HubWrites:
+        kinds: dict[Kind, Objects] = {kind: self._resource(kind.value) for kind in Kind}
+        return HubWrites(
+            kinds, self._resource("addons"), self._resource("fleet"), self._resource("requests"), self.now
+        )
+
+    def _resource(self, name: str) -> Sent:
+        return Sent(name, self.requests, self.error)
+
+
+@pytest.fixture
+def server(now: Callable[[], datetime]) -> Server:
+    return Server(now)
+
+
+async def test_an_object_is_created_in_its_clusters_namespace(server: Server) -> None:
+    assert await server.writes.create(Kind.ROLE, ROLE) == "8"
+    ((name, namespace, verb, body),) = server.requests
+    assert (name, namespace, verb) == ("Role", "c1", "create")
+    assert body["metadata"]["ownerReferences"] == [
+        {
+            "apiVersion": "addon.open-cluster-management.io/v1alpha1",
+            "kind": "ManagedClusterAddOn",
+            "name": "managed-serviceaccount",
+            "uid": "c1-addon-uid",
+        }
+    ]
+    assert body["metadata"]["labels"] == {"open-cluster-management.io/addon-name": "managed-serviceaccount"}
+
+
+async def test_an_object_is_rewritten_in_whole_at_the_version_that_was_read_and_foreign_marks_stay(
+    server: Server,
+) -> None:
+    assert await server.writes.rewrite(Kind.ROLE, STORED, ROLE) == "8"
+    ((name, namespace, verb, stored, operations),) = server.requests
+    assert (name, namespace, verb, stored) == ("Role", "c1", "json patch", STORED.name)
+    assert {operation["op"] for operation in operations} == {"add"}
+    sent = {operation["path"]: operation["value"] for operation in operations}
+    assert sent.keys() == {
+        "/metadata/resourceVersion",
+        "/metadata/labels",
+        "/metadata/annotations",
+        "/metadata/ownerReferences",
+        "/rules",
+    }
+    assert sent["/metadata/resourceVersion"] == "7"
+    assert sent["/metadata/labels"] == {
+        "team": "a",
+        "open-cluster-management.io/addon-name": "managed-serviceaccount",
+    }
+    assert sent["/metadata/annotations"] == {"note": "b"}
+    assert sent["/rules"] == json.loads(msgspec.json.encode(ROLE["rules"]))
+
+
+async def test_a_work_is_rewritten_with_its_spec_and_its_annotations(server: Server) -> None:
+    body = {
+        "metadata": {**ROLE["metadata"], "annotations": {"hash": "h"}},
+        "kind": "ManifestWork",
+        "spec": {"workload": {}},
+    }
+    await server.writes.rewrite(Kind.WORK, STORED, body)
+    sent = {operation["path"]: operation["value"] for operation in server.requests[0][-1]}
+    assert sent["/metadata/annotations"] == {"note": "b", "hash": "h"}
+    assert sent["/spec"] == {"workload": {}}
+    assert "/kind" not in sent
+
+
+async def test_an_object_without_labels_and_annotations_gets_ours(server: Server) -> None:
+    await server.writes.rewrite(Kind.ROLE, replace(STORED, labels=None, annotations=None), ROLE)
+    sent = {operation["path"]: operation["value"] for operation in server.requests[0][-1]}
+    assert sent["/metadata/labels"] == ROLE["metadata"]["labels"]
+    assert sent["/metadata/annotations"] == {}
+
+
+async def test_the_binding_is_of_our_role_and_names_the_user_alone(server: Server) -> None:
+    await server.writes.create(Kind.ROLE_BINDING, bodies.role_binding(addon(), Subject("u", ("g",))))
+    body = server.requests[0][-1]
+    group = "rbac.authorization.k8s.io"
+    assert body["roleRef"] == {"apiGroup": group, "kind": "Role", "name": STORED.name}
+    assert body["subjects"] == [{"kind": "User", "apiGroup": group, "name": "u"}]
+
+
+async def test_a_deletion_names_the_very_object(server: Server) -> None:
+    assert await server.writes.delete(Kind.ROLE, STORED)
+    assert server.requests == [["Role", "c1", "delete", STORED.name, "role-uid"]]
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), Conflict("another has its name")])
+async def test_what_is_gone_already_needs_no_deletion(server: Server, error: ApiError) -> None:
+    server.error = error
+    assert not await server.writes.delete(Kind.ROLE, STORED)
+
+
+async def test_a_deletion_that_the_hub_refuses_is_a_failure(server: Server) -> None:
+    server.error = Forbidden("no")
+    with pytest.raises(Forbidden):
+        await server.writes.delete(Kind.ROLE, STORED)
+
+
+@pytest.mark.parametrize(
+    ("version", "registration"),
+    [
+        ("v1alpha1", {"signerName": "kubernetes.io/kube-apiserver-client"}),
+        ("v1beta1", {"type": "kubeClient"}),
+    ],
+)
+async def test_a_status_carries_the_version_that_was_read_and_only_what_changed(
+    server: Server, version: str, registration: dict[str, Any]
+) -> None:
+    stored = with_(addon(), resource_version="7")
+    wanted = addon_status.wanted(stored, Findings("agents", None, (), None, None), version, server.now())
+    assert await server.writes.patch_addon_status(stored, addon_status.changes(stored.status, wanted)) == "8"
+    (request,) = server.requests
+    *where, body = request
+    assert where == ["addons", "c1", "patch", "managed-serviceaccount", "status"]
+    assert body.keys() == {"metadata", "status"}
+    assert body["metadata"] == {"resourceVersion": "7"}
+    status = body["status"]
+    assert status.keys() == {"conditions", "healthCheck", "namespace", "registrations", "supportedConfigs"}
+    assert status["conditions"][0]["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+    (registered,) = status["registrations"]
+    assert registration.items() <= registered.items()
+    subject = registered["subject"] if version == "v1alpha1" else registered["kubeClient"]["subject"]
+    assert subject["user"].endswith(":cluster:c1:addon:managed-serviceaccount:agent:addon-agent")
+    assert status["supportedConfigs"] == [
+        {"group": "addon.open-cluster-management.io", "resource": "addondeploymentconfigs"}
+    ]
+
+
+async def test_the_fleets_status_carries_the_version_that_was_read(server: Server) -> None:
+    await server.writes.patch_fleet_status(with_(fleet_addon(), resource_version="7"), {"a": 1})
+    body = {"metadata": {"resourceVersion": "7"}, "status": {"a": 1}}
+    assert server.requests == [["fleet", "", "patch", "managed-serviceaccount", "status", body]]
+
+
+async def test_an_approval_is_one_of_the_request_as_it_was_read(server: Server) -> None:
+    request = with_(candidate().request, resource_version="7")
+    await server.writes.approve(request)
+    (*where, body) = server.requests[0]
+    assert where == ["requests", "", "patch", request.metadata.name, "approval"]
+    assert body["metadata"] == {"resourceVersion": "7"}
+    (condition,) = body["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Approved", "True")
+    assert condition["reason"]
+    assert condition["lastUpdateTime"] == condition["lastTransitionTime"] == "2026-01-01T00:00:00Z"

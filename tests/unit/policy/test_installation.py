@@ -1,0 +1,76 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from msa.api.cluster import ClusterSpec
+from msa.api.meta import ObjectMeta
+from msa.api.work import Work
+from msa.policy import installation
+from msa.policy.installation import Install, LeaveAlone, Situation, Withdraw
+from tests.support.builders import START
+from tests.support.fleet import addon, cluster, fleet_addon, with_
+
+WANTED = Situation(cluster(), addon(), fleet_addon())
+SECOND = timedelta(seconds=1)
+FIVE_MINUTES = timedelta(minutes=5)
+
+
+def _gone(item: Any) -> Any:
+    return with_(item, deletion_timestamp=START)
+
+
+def test_an_accepted_cluster_with_the_fleets_addon_gets_the_agent() -> None:
+    assert installation.verdict(WANTED) == Install(cluster(), addon())
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"addon": None}, "the addon is removed from the cluster"),
+        ({"addon": _gone(addon())}, "the addon is removed from the cluster"),
+        ({"fleet": None}, "the addon is removed from the fleet"),
+        ({"fleet": _gone(fleet_addon())}, "the addon is removed from the fleet"),
+        ({"cluster": None}, "the cluster is removed"),
+        ({"cluster": _gone(cluster())}, "the cluster is removed"),
+        ({"cluster": with_(cluster(), spec=ClusterSpec())}, "the cluster is not accepted"),
+        ({"addon": None, "fleet": None, "cluster": None}, "the addon is removed from the cluster"),
+        (
+            {"addon": with_(addon(), owner_references=()), "cluster": None},
+            "the cluster is removed",
+        ),
+    ],
+)
+def test_the_agent_must_go_where_any_of_them_is_gone_going_or_not_accepted(
+    changes: dict[str, Any], why: str
+) -> None:
+    assert installation.verdict(evolve(WANTED, **changes)) == Withdraw(why)
+
+
+def test_an_addon_that_is_not_the_fleets_is_neither_installed_nor_removed() -> None:
+    assert isinstance(
+        installation.verdict(evolve(WANTED, addon=with_(addon(), owner_references=()))), LeaveAlone
+    )
+
+
+@pytest.mark.parametrize(
+    ("deleted", "left"),
+    [
+        (None, FIVE_MINUTES),
+        (START, FIVE_MINUTES),
+        (START - SECOND, FIVE_MINUTES - SECOND),
+        (START - FIVE_MINUTES + SECOND, SECOND),
+        (START - FIVE_MINUTES, timedelta()),
+        (START - timedelta(days=1), timedelta()),
+    ],
+)
+def test_an_agent_that_must_go_keeps_its_rights_for_five_minutes_from_its_deletion(
+    deleted: Any, left: timedelta
+) -> None:
+    work = Work(ObjectMeta(name="w", deletion_timestamp=deleted), "", (), {}, ())
+    assert installation.grace(work, START) == left
+
+
+def test_an_agent_that_is_gone_needs_no_rights() -> None:
+    assert installation.grace(None, START) == timedelta()
