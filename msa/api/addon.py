@@ -126,11 +126,11 @@ class ManagedClusterAddOn(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class InstallProgression(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """How far the addon is on the clusters of one Placement."""
+    """How far the addon is on the clusters of one Placement. Its conditions are OCM's: they are written back as they came."""
 
     name: str = ""
     namespace: str = ""
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Any, ...] = ()
     config_references: tuple[ConfigReference, ...] = ()
 
 

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from msa.kube.errors import TRANSPORT_ERRORS, from_exception, unreadable
 from msa.kube.lines import LineSplitter
+from msa.kube.nesting import pruned
 from msa.kube.transport import Transport
 from msa.runtime.errors import Decode, Network
 from msa.runtime.events import (
@@ -142,6 +143,8 @@ class Resource(Generic[T]):
             page: _List[T] = self._page.decode(body)
         except msgspec.MsgspecError:
             return self._salvaged(body)
+        except RecursionError:
+            return self._salvaged(pruned(body))
         return Page(page.items, page.metadata.resource_version, page.metadata.continue_token)
 
     def _salvaged(self, body: bytes) -> Page[T]:
@@ -244,6 +247,8 @@ class Stream(Generic[T]):
     ) -> "list[WatchEvent[T]]":  # quoted: `list` is also a method's name in this module
         try:
             return self._decoder.decode_lines(lines)
+        except RecursionError:
+            return self._decode(pruned(lines))
         except msgspec.MsgspecError:
             return [self._decode_one(line) for line in lines.splitlines() if line]
 
@@ -266,5 +271,7 @@ def decode(body: bytes | Raw, into: type[R]) -> R:
     """An answer as its type. Raises Decode where it is none."""
     try:
         return msgspec.json.decode(body, type=into)
+    except RecursionError:
+        return decode(pruned(bytes(body)), into)
     except msgspec.MsgspecError as error:
         raise unreadable(error) from None
