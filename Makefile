@@ -27,6 +27,9 @@ venv: .venv/.synced ## Make the virtual environment with everything that uv.lock
 binaries: venv ## Provide etcd, kube-apiserver, kube-controller-manager and kubectl (cached; 4 to 8 minutes the first time).
 	@$(RUN) hack.binaries
 
+helm: venv ## Provide helm (cached; built with Go in some 4 minutes the first time).
+	@$(RUN) hack.binaries helm
+
 promtool: build/prometheus/usr/bin/promtool ## Provide promtool from Debian's package (nothing is installed).
 
 build/prometheus/usr/bin/promtool:
@@ -48,12 +51,15 @@ lint: venv ## Formatting, lint, types and import rules.
 generate: venv ## Write the generated files anew.
 	@$(RUN) hack.generate
 
+manifests: generate helm ## The same, and what is made from the chart: kustomize bases, golden renders.
+	@$(RUN) hack.charts
+
 verify: venv ## Fail if a generated file is not what its source says.
 	@$(RUN) hack.generate --check
 
 ##@ Test
 
-test: venv binaries ## Unit and integration tests (integration: on real API servers).
+test: venv binaries helm ## Unit and integration tests (integration: on real API servers).
 	@$(BIN)/pytest -m "not deep"
 
 test-unit: venv ## Unit tests alone.
@@ -79,4 +85,19 @@ cluster-down: venv ## Stop it.
 kubeconfig: venv ## Print the path of its admin kubeconfig.
 	@$(RUN) hack.clusters kubeconfig $(NAME)
 
-.PHONY: help venv binaries promtool fmt lint generate verify test test-unit test-deep demo bench cluster-up cluster-down kubeconfig
+##@ Deploy onto the hub that kubectl points at
+
+install: venv ## The CRD alone.
+	@$(RUN) hack.deploy install
+
+uninstall: venv ## Delete the CRD, and with it every ManagedServiceAccount and its token.
+	@$(RUN) hack.deploy uninstall
+
+deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits until the manager is available.
+	@$(if $(IMG),,echo 'say which image: make deploy IMG=registry/name:tag'; exit 1)
+	@$(RUN) hack.deploy up $(IMG)
+
+undeploy: venv ## Delete all of it but the CRD and the namespace.
+	@$(RUN) hack.deploy down
+
+.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep demo bench cluster-up cluster-down kubeconfig

@@ -3,11 +3,14 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from attrs import frozen
 
 from hack.addon import Addon
+from hack.clusters import Cluster
+from hack.processes import Process
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SERVED = re.compile(r"^apiserver_request_total\{(.*)\} ([0-9.e+]+)$", re.MULTILINE)
@@ -23,15 +26,8 @@ class Probe:
     addon: Addon
 
     def served(self) -> Counter[str]:
-        """Writes that both API servers have served, by verb and resource, as they count them themselves."""
-        found: Counter[str] = Counter()
-        for cluster in (self.addon.hub, self.addon.managed):
-            for labels, value in _SERVED.findall(cluster.kubectl("get", "--raw", "/metrics")):
-                series = dict(_LABEL.findall(labels))
-                if series["verb"] in _WRITES and series["resource"] in _RESOURCES:
-                    what = "/".join(filter(None, (series["resource"], series["subresource"])))
-                    found[f"{series['verb']} {what}"] += int(float(value))
-        return found
+        """Writes that both API servers have served, by verb and resource."""
+        return served(self.addon.hub, _RESOURCES) + served(self.addon.managed, _RESOURCES)
 
     def sent(self) -> float:
         """Writes that the agent says it sent, without its Events: cheaper to ask for than what was served."""
@@ -49,21 +45,37 @@ class Probe:
             return 0
 
     def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self.addon.process.pid()}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_seconds(self.addon.process)
 
     def rss_mb(self) -> float:
-        return self._memory("VmRSS")
+        return rss_mb(self.addon.process)
 
     def peak_rss_mb(self) -> float:
-        return self._memory("VmHWM")
+        return rss_mb(self.addon.process, "VmHWM")
 
-    def _memory(self, what: str) -> float:
-        found = re.search(
-            rf"{what}:\s+(\d+) kB", Path(f"/proc/{self.addon.process.pid()}/status").read_text()
-        )
-        assert found is not None  # noqa: S101 - Linux always says
-        return int(found[1]) / 1024
+
+def served(cluster: Cluster, resources: Collection[str]) -> Counter[str]:
+    """Writes that an API server has served, by verb and resource, as it counts them itself."""
+    found: Counter[str] = Counter()
+    for labels, value in _SERVED.findall(cluster.kubectl("get", "--raw", "/metrics")):
+        series = dict(_LABEL.findall(labels))
+        if series["verb"] in _WRITES and series["resource"] in resources:
+            what = "/".join(filter(None, (series["resource"], series["subresource"])))
+            found[f"{series['verb']} {what}"] += int(float(value))
+    return found
+
+
+def cpu_seconds(process: Process) -> float:
+    """That a process has used so far, the kernel's share included."""
+    fields = Path(f"/proc/{process.pid()}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def rss_mb(process: Process, what: str = "VmRSS") -> float:
+    """Memory that a process has now, or with `VmHWM` had at most."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{process.pid()}/status").read_text())
+    assert found is not None  # noqa: S101 - Linux always says
+    return int(found[1]) / 1024
 
 
 def total(text: str, pattern: str) -> float:

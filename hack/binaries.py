@@ -1,4 +1,7 @@
-"""Provides etcd, kube-apiserver, kube-controller-manager and kubectl of one pinned version.
+"""Provides etcd, kube-apiserver, kube-controller-manager and kubectl of one pinned version, and helm of another.
+
+python -m hack.binaries         those of Kubernetes
+python -m hack.binaries helm
 
 Looked for in this order: the folder KUBEBUILDER_ASSETS; the cache that all clones share; envtest's public archive of that
 version; a build with Go from the module proxy. Whatever a source lacks (envtest's archive has no kube-controller-manager)
@@ -26,11 +29,21 @@ from attrs import field, frozen
 
 KUBERNETES = "1.36.3"
 ETCD = "3.6.8"
+HELM = "3.22.0"
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+_ARCHIVED = ("etcd", "kube-apiserver", "kubectl")
+"""What envtest's archive holds."""
+
 ENVTEST_INDEX = (
     "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml"
 )
-_BUILD_SECONDS = {"etcd": 60, "kube-apiserver": 290, "kube-controller-manager": 80, "kubectl": 25}
+_BUILD_SECONDS = {
+    "etcd": 60,
+    "kube-apiserver": 290,
+    "kube-controller-manager": 80,
+    "kubectl": 25,
+    "helm": 240,
+}
 """What a build takes on two cores from nothing, to tell people what to expect."""
 
 
@@ -57,13 +70,18 @@ class Places:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Places":
+        return cls._with_versions(environment, f"kubernetes-{KUBERNETES}-etcd-{ETCD}")
+
+    @classmethod
+    def of_helm(cls, environment: Mapping[str, str]) -> "Places":
+        return cls._with_versions(environment, f"helm-{HELM}")
+
+    @classmethod
+    def _with_versions(cls, environment: Mapping[str, str], versions: str) -> "Places":
+        """A cache for each set of versions: a new one never finds the old binaries."""
         assets = environment.get("KUBEBUILDER_ASSETS")
         root = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = (
-            root
-            / "managed-serviceaccount"
-            / f"kubernetes-{KUBERNETES}-etcd-{ETCD}-{sys.platform}-{_machine()}"
-        )
+        folder = root / "managed-serviceaccount" / f"{versions}-{sys.platform}-{_machine()}"
         return cls(assets=Path(assets) if assets else None, cache=folder)
 
 
@@ -71,19 +89,24 @@ def _machine() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
-def provide(places: Places) -> dict[str, Path]:
+def provide(places: Places, names: tuple[str, ...] = NAMES) -> dict[str, Path]:
     """Path of each binary, by name; what is missing is downloaded or built into the cache, with progress on stderr.
 
     Raises:
         Unavailable: one is not to be had here.
     """
-    if missing := _missing(places):
+    if missing := _missing(places, names):
         places.cache.mkdir(parents=True, exist_ok=True)
         with _lock(places.cache):
             for source in (_download, _build):
-                if missing := _missing(places):
+                if missing := _missing(places, names):
                     source(places, missing)
-    return {name: _found(places, name) or places.cache / name for name in NAMES}
+    return {name: _found(places, name) or places.cache / name for name in names}
+
+
+def helm() -> Path:
+    """The helm that the chart is made and tested with."""
+    return provide(Places.of_helm(os.environ), ("helm",))["helm"]
 
 
 def _found(places: Places, name: str) -> Path | None:
@@ -91,8 +114,8 @@ def _found(places: Places, name: str) -> Path | None:
     return next((folder / name for folder in folders if os.access(folder / name, os.X_OK)), None)
 
 
-def _missing(places: Places) -> list[str]:
-    return [name for name in NAMES if _found(places, name) is None]
+def _missing(places: Places, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if _found(places, name) is None]
 
 
 @contextlib.contextmanager
@@ -102,13 +125,15 @@ def _lock(cache: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say("another process provides the Kubernetes binaries already; waiting for it")
+            _say("another process provides these binaries already; waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def _download(places: Places, missing: list[str]) -> None:
     """Takes what envtest's archive of this version has. No connection within the limit: nothing is done, the build is next."""
+    if not set(missing) & set(_ARCHIVED):
+        return
     try:
         archive = _fetch_archive(places)
     except OSError as error:
@@ -196,7 +221,7 @@ _STAGING = [
 def _build(places: Places, missing: list[str]) -> None:
     if shutil.which("go") is None:
         raise Unavailable(
-            f"{', '.join(missing)} of Kubernetes {KUBERNETES} cannot be had for {places.platform}: "
+            f"{', '.join(missing)} ({places.cache.name}) cannot be had for {places.platform}: "
             "install Go 1.26 or later, or set KUBEBUILDER_ASSETS to a folder that holds them"
         )
     expected = sum(_BUILD_SECONDS[name] for name in missing)
@@ -209,23 +234,53 @@ def _build(places: Places, missing: list[str]) -> None:
             (Path(folder) / "out").replace(places.cache / name)
 
 
-def _build_one(folder: Path, name: str) -> None:
+@frozen
+class _Recipe:
+    """How Go builds a program.
+
+    Attributes:
+        module: with its version.
+        stamps: package variables that hold the version, to their values.
+        replaces: lines of go.mod.
+    """
+
+    package: str
+    module: str
+    stamps: dict[str, str] = field(factory=dict)
+    replaces: str = ""
+
+
+def _recipe(name: str) -> _Recipe:
+    major, minor, _ = KUBERNETES.split(".")
     if name == "etcd":
-        package, replaces, flags = "go.etcd.io/etcd/server/v3", "", "-s -w"
-        requirement = f"{package}@v{ETCD}"
-    else:
-        package, staged = f"k8s.io/kubernetes/cmd/{name}", f"v0.{KUBERNETES.split('.', 1)[1]}"
-        replaces = "".join(f"replace k8s.io/{module} => k8s.io/{module} {staged}\n" for module in _STAGING)
-        requirement = f"k8s.io/kubernetes@v{KUBERNETES}"
-        major, minor, _ = KUBERNETES.split(".")
-        version = "-X k8s.io/component-base/version"
-        flags = (
-            f"-s -w {version}.gitVersion=v{KUBERNETES} {version}.gitMajor={major} {version}.gitMinor={minor}"
-        )
-    (folder / "go.mod").write_text(f"module binaries\n\ngo 1.26.0\n\n{replaces}")
-    (folder / "tools.go").write_text(f'//go:build tools\n\npackage binaries\n\nimport _ "{package}"\n')
-    _go(folder, f"{name}: modules", "get", requirement)
-    _go(folder, f"{name}: compile", "build", "-trimpath", "-ldflags", flags, "-o", "out", package)
+        package = "go.etcd.io/etcd/server/v3"
+        return _Recipe(package, f"{package}@v{ETCD}")
+    if name == "helm":
+        # Charts are checked against this Kubernetes where nothing else is said; helm's own default is 1.20.
+        target = {
+            f"helm.sh/helm/v3/pkg/{package}.k8sVersion{part}": value
+            for package in ("chartutil", "lint/rules")
+            for part, value in (("Major", major), ("Minor", minor))
+        }
+        stamps = {"helm.sh/helm/v3/internal/version.version": f"v{HELM}", **target}
+        return _Recipe("helm.sh/helm/v3/cmd/helm", f"helm.sh/helm/v3@v{HELM}", stamps)
+    staged = f"v0.{KUBERNETES.split('.', 1)[1]}"
+    version = "k8s.io/component-base/version.git"
+    return _Recipe(
+        f"k8s.io/kubernetes/cmd/{name}",
+        f"k8s.io/kubernetes@v{KUBERNETES}",
+        {f"{version}Version": f"v{KUBERNETES}", f"{version}Major": major, f"{version}Minor": minor},
+        "".join(f"replace k8s.io/{module} => k8s.io/{module} {staged}\n" for module in _STAGING),
+    )
+
+
+def _build_one(folder: Path, name: str) -> None:
+    recipe = _recipe(name)
+    flags = " ".join(["-s -w", *(f"-X {variable}={value}" for variable, value in recipe.stamps.items())])
+    (folder / "go.mod").write_text(f"module binaries\n\ngo 1.26.0\n\n{recipe.replaces}")
+    (folder / "tools.go").write_text(f'//go:build tools\n\npackage binaries\n\nimport _ "{recipe.package}"\n')
+    _go(folder, f"{name}: modules", "get", recipe.module)
+    _go(folder, f"{name}: compile", "build", "-trimpath", "-ldflags", flags, "-o", "out", recipe.package)
 
 
 def _go(folder: Path, what: str, *arguments: str) -> None:
@@ -255,10 +310,10 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """`python -m hack.binaries`: prints the folder that holds the binaries."""
+def main(arguments: list[str]) -> int:
+    """Prints where they are."""
     try:
-        found = provide(Places.from_environment(os.environ))
+        found = {"helm": helm()} if arguments == ["helm"] else provide(Places.from_environment(os.environ))
     except Unavailable as error:
         _say(f"binaries: {error}")
         return 1
@@ -267,4 +322,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -11,15 +11,31 @@ from typing import Any
 import yaml
 
 from msa.api import names
+from msa.hub import render
 
 _ROOT = Path(__file__).parents[1]
 _SCHEMA = _ROOT / "manifests/crd/schema.yaml"
 CRD = _ROOT / f"manifests/crd/bases/{names.GROUP}_{names.PLURAL}.yaml"
-_HEADER = "# Made by `make generate` from manifests/crd/schema.yaml. Do not edit.\n"
+CHART = _ROOT / "manifests/charts/managed-serviceaccount"
+_TEMPLATES = _ROOT / "msa/hub/templates"
+_HELM_OWNS = {
+    "labels": {"app.kubernetes.io/managed-by": "Helm"},
+    "annotations": {
+        "helm.sh/resource-policy": "keep",
+        "meta.helm.sh/release-name": names.ADDON,
+        "meta.helm.sh/release-namespace": names.HUB_NAMESPACE,
+    },
+}
+"""Marks by which a release of the usual name may take the CRD over in an upgrade (the chart's templates/crd.yaml), and never deletes it."""
 
 
 def main(arguments: list[str]) -> int:
-    wanted = {CRD: crd()}
+    wanted = {
+        CRD: crd(definition()),
+        CHART / "crds" / CRD.name: crd(helms(definition())),
+        CHART / "files/agent.yaml": agent(),
+        CHART / "files/agent-hub-role.yaml": agent_hub_role(),
+    }
     if arguments == ["--check"]:
         stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
         for path in stale:
@@ -33,10 +49,34 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def crd() -> str:
+def agent() -> str:
+    """The agent's objects for the chart's AddOnTemplate: OCM fills in the cluster, the chart the rest.
+
+    The namespace is the default one: the API server takes no variable for it, and OCM puts a configuration's own in its place.
+    """
+    left = {name: f"{{{{{name}}}}}" for name in ("CLUSTER_NAME", "AGENT_IMAGE", "EPHEMERAL_IDENTITY")}
+    objects = render.agent_objects({**left, "INSTALL_NAMESPACE": names.DEFAULT_INSTALL_NAMESPACE})
+    return _header("msa/hub/templates/agent.yaml") + _dumped(objects)
+
+
+def agent_hub_role() -> str:
+    source = _TEMPLATES / "agent-hub-role.yaml"
+    return _header("msa/hub/templates/agent-hub-role.yaml") + source.read_text()
+
+
+def crd(content: dict[str, Any]) -> str:
+    return _header("manifests/crd/schema.yaml") + _dumped(content)
+
+
+def helms(content: dict[str, Any]) -> dict[str, Any]:
+    """The same, marked as helm's."""
+    return {**content, "metadata": {**content["metadata"], **_HELM_OWNS}}
+
+
+def definition() -> dict[str, Any]:
     """The CustomResourceDefinition, both versions of one schema."""
     schema = yaml.safe_load(_SCHEMA.read_text())
-    definition = {
+    return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
@@ -62,7 +102,14 @@ def crd() -> str:
             ],
         },
     }
-    return _HEADER + yaml.dump(definition, Dumper=_Plain, sort_keys=False, width=120)
+
+
+def _header(source: str) -> str:
+    return f"# Made by `make generate` from {source}. Do not edit.\n"
+
+
+def _dumped(content: Any) -> str:
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, width=120)
 
 
 def _version(name: str, schema: dict[str, Any]) -> dict[str, Any]:

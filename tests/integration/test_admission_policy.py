@@ -93,18 +93,33 @@ def test_an_agent_cannot_have_a_token_of_any_service_account_written_into_a_secr
 
 
 @pytest.mark.parametrize("who", [_agent("c1"), _by_token("c1")], ids=["certificate", "token"])
-def test_an_agent_changes_and_deletes_only_what_the_addon_made(guarded: Cluster, who: list[str]) -> None:
-    ours, foreign = _secret("mine"), _secret("theirs", labels={}, data={"password": "YQ=="})
-    lost = _secret("lost", labels={}, owners=[_OWNER])
-    stranger = _secret("stranger", labels={}, owners=[{**_OWNER, "kind": "ConfigMap", "name": "stranger"}])
-    apply(guarded, ours, foreign, lost, stranger)
+def test_an_agent_changes_and_deletes_what_the_addon_made(guarded: Cluster, who: list[str]) -> None:
+    ours, lost = _secret("mine"), _secret("lost", labels={}, owners=[_OWNER])
+    apply(guarded, ours, lost)
     for body in (ours, _secret("lost", owners=[_OWNER])):
         assert "configured" in _write(guarded, who, body | {"data": {"token": "Yg=="}}, "apply")
         assert "deleted" in _deleted(guarded, who, body["metadata"]["name"])
-    for name in ("theirs", "stranger"):
-        assert "not made by" in _write(guarded, who, _secret(name), "apply")
-        assert "not made by" in _deleted(guarded, who, name)
     assert "with the label" in _write(guarded, who, _secret("mine", labels={}), "replace")
+
+
+@pytest.mark.parametrize("who", [_agent("c1"), _by_token("c1")], ids=["certificate", "token"])
+@pytest.mark.parametrize(
+    "marks",
+    [
+        {},
+        {"labels": {names.LABEL_MANAGED: "false"}},
+        {"owners": [_OWNER | {"kind": "ConfigMap"}]},
+        {"owners": [_OWNER | {"name": "another"}]},
+        {"owners": [_OWNER | {"apiVersion": "example.com/v1"}]},
+    ],
+    ids=["none", "label", "kind", "name", "group"],
+)
+def test_an_agent_leaves_alone_what_others_made(
+    guarded: Cluster, who: list[str], marks: dict[str, Any]
+) -> None:
+    apply(guarded, _secret("lost", **({"labels": {}} | marks)))
+    assert "not made by" in _write(guarded, who, _secret("lost", owners=[_OWNER]), "replace")
+    assert "not made by" in _deleted(guarded, who, "lost")
 
 
 def _deleted(hub: Cluster, who: list[str], name: str) -> str:

@@ -19,7 +19,6 @@ from tests.support.chart_hub import apply, bare_hub, body, get
 _MANAGER = f"system:serviceaccount:{names.HUB_NAMESPACE}:managed-serviceaccount"
 _CRD = f"crd/{names.PLURAL}.{names.GROUP}"
 _DEPLOYMENT = "deployment/managed-serviceaccount-addon-manager"
-_RIGHTS = "clusterrole/open-cluster-management:managed-serviceaccount:addon-manager"
 _AGENT = "system:open-cluster-management:cluster:{}:addon:managed-serviceaccount"
 
 pytestmark = pytest.mark.timeout(300)
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def plane(home: Path) -> Iterator[Cluster]:
     """A hub with OCM's kinds and nothing of ours."""
-    with bare_hub("install", home) as cluster:
+    with bare_hub("install", home, "--feature-gates=WatchList=false") as cluster:
         yield cluster
 
 
@@ -78,11 +77,12 @@ def test_the_managers_pod_may_run_where_pods_are_restricted(release: Release) ->
     release.hub.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
 
 
-def _manager(hub: Cluster) -> Process:
+def _manager(hub: Cluster, replica: str = "one") -> Process:
     """The manager with the identity that its pod would have."""
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{names.HUB_NAMESPACE}")
     kubeconfig = hub.kubeconfig_for(_MANAGER, groups)
-    process = Process("manager", hub.folder)
+    process = Process(f"manager-{replica}", hub.folder)
+    process.log.unlink(missing_ok=True)
     command = [
         *(sys.executable, "-m", "msa", "manager", "--leader-elect", f"--kubeconfig={kubeconfig}"),
         *("--metrics-bind-address=0", "--health-probe-bind-address=0", f"--namespace={names.HUB_NAMESPACE}"),
@@ -137,25 +137,89 @@ def _request_certificate(hub: Cluster, cluster: str) -> None:
     hub.kubectl("create", *who, "-f", "-", stdin=json.dumps(request))
 
 
-def test_the_manager_can_do_all_its_work_with_the_charts_rights(release: Release) -> None:
+@pytest.fixture
+def manager(release: Release) -> Iterator[Process]:
+    """The manager with what the chart grants it, and a cluster that has joined; it is never refused anything."""
     release.install("--set=agentImagePullSecret=pull,featureGates.ephemeralIdentity=true")
     hub = release.hub
-    hub.kubectl("create", "secret", "generic", "pull", "-n", names.HUB_NAMESPACE, "--from-literal=a=b")
+    apply(hub, body("v1", "Secret", "pull", names.HUB_NAMESPACE))
     process = _manager(hub)
+    _accept(hub, "cluster1")
+    yield process
+    process.stop()
+    assert "is forbidden: User" not in process.log.read_text()
+
+
+def test_the_manager_can_do_all_its_work_with_the_charts_rights(plane: Cluster, manager: Process) -> None:
+    _request_certificate(plane, "cluster1")
+    assert wait_until(lambda: _stands(plane), 30), manager.log.read_text()
+    assert wait_until(lambda: "Approved" in plane.kubectl("get", "csr", "--no-headers"), 10)
+    assert wait_until(lambda: "RegistrationApplied" in plane.kubectl(*_ADDON, "-o", "yaml"), 10)
+    _drift(plane)
+    assert wait_until(lambda: _stands(plane), 30), manager.log.read_text()
+    _default_config(plane)
+    assert wait_until(lambda: "specHash" in plane.kubectl(*_FLEET, "-o", "yaml"), 10)
+    # Not deleted: then the garbage collector might be the first to do what the manager should.
+    refused = json.dumps({"spec": {"hubAcceptsClient": False}})
+    plane.kubectl("patch", "managedcluster", "cluster1", "--type=merge", "-p", refused)
+    assert wait_until(lambda: not any(plane.kubectl("get", *kind) for kind in _MADE), 30)
+
+
+def test_one_replica_follows_the_other_with_the_charts_rights(plane: Cluster, manager: Process) -> None:
+    second = _manager(plane, "two")
     try:
-        _accept(hub, "cluster1")
-        _request_certificate(hub, "cluster1")
-        work = ["-n", "cluster1", "manifestwork", names.DEPLOY_WORK, "--ignore-not-found", "-o", "name"]
-        assert wait_until(lambda: bool(hub.kubectl("get", *work)), 30), process.log.read_text()
-        assert wait_until(lambda: "Approved" in hub.kubectl("get", "csr", "--no-headers"), 10)
-        for kind in ("role", "rolebinding"):
-            assert get(hub, kind, "managed-serviceaccount-addon-agent", "-n", "cluster1")
-        hub.kubectl("delete", "managedclusteraddon", "-n", "cluster1", names.ADDON)
-        assert wait_until(lambda: not hub.kubectl("get", *work), 30)
-        text = process.log.read_text()
-        assert "orbidden" not in text
+        assert wait_until(lambda: '"ready"' in second.log.read_text(), 30)
+        assert wait_until(lambda: '"leading"' in manager.log.read_text(), 10)
+        manager.stop()
+        assert wait_until(lambda: '"leading"' in second.log.read_text(), 10)
+        lease = ("lease", names.MANAGER_LEADER_LEASE, "-n", names.HUB_NAMESPACE)
+        renewed = get(plane, *lease)["spec"]["renewTime"]
+        assert wait_until(lambda: bool(get(plane, *lease)["spec"]["renewTime"] != renewed), 10)
     finally:
-        process.stop()
+        second.stop()
+    assert "is forbidden: User" not in second.log.read_text()
+
+
+_ADDON = ("get", "managedclusteraddon", names.ADDON, "-n", "cluster1")
+_FLEET = ("get", "clustermanagementaddon", names.ADDON)
+_MADE = [
+    (kind, name, "-n", "cluster1", "--ignore-not-found", "-o", "yaml")
+    for kind, name in (
+        ("manifestwork", names.DEPLOY_WORK),
+        ("role", names.AGENT_ROLE),
+        ("rolebinding", names.AGENT_ROLE),
+    )
+]
+
+
+def _stands(hub: Cluster) -> bool:
+    """Whether the work is there in full, and the Role and RoleBinding."""
+    work, role, binding = (hub.kubectl("get", *kind) for kind in _MADE)
+    return "kind: Deployment" in work and "secrets" in role and "agent:addon-agent" in binding
+
+
+def _drift(hub: Cluster) -> None:
+    """Somebody alters all three."""
+    changes = {
+        "manifestwork": {"spec": {"workload": {"manifests": []}}},
+        "role": {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]},
+        "rolebinding": {"subjects": []},
+    }
+    for kind, name, *_ in _MADE:
+        hub.kubectl("patch", kind, name, "-n", "cluster1", "--type=merge", "-p", json.dumps(changes[kind]))
+
+
+def _default_config(hub: Cluster) -> None:
+    """As OCM's addon manager tells of it: the hash is for us to fill in."""
+    api = "addon.open-cluster-management.io/v1alpha1"
+    apply(hub, body(api, "AddOnDeploymentConfig", "default", "default", spec={}))
+    reference = {
+        "group": "addon.open-cluster-management.io",
+        "resource": "addondeploymentconfigs",
+        "desiredConfig": {"name": "default", "namespace": "default"},
+    }
+    status = json.dumps({"status": {"defaultconfigReferences": [reference]}})
+    hub.kubectl("patch", *_FLEET[1:], "--subresource=status", "--type=merge", "-p", status)
 
 
 @pytest.mark.parametrize(
@@ -192,4 +256,3 @@ def installed(plane: Cluster) -> Iterator[Cluster]:
     release.install()
     yield plane
     release.uninstall()
-    plane.kubectl("delete", _CRD)

@@ -1,0 +1,185 @@
+"""Everything onto the hub that kubectl points at: `make install`, `make deploy IMG=...` and back.
+
+python -m hack.deploy install              the CRD alone
+python -m hack.deploy uninstall            deletes it, and with it all identities
+python -m hack.deploy up IMAGE [SECONDS]   CRD, namespace, manager; then waits that long for the manager to be available
+python -m hack.deploy down                 the manager and all of ours but the CRD, which holds everybody's identities
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from attrs import field, frozen
+
+from hack import binaries
+from msa.api import names
+
+_ROOT = Path(__file__).parents[1]
+_DEFAULT = _ROOT / "manifests/default"
+_CRD = _ROOT / "manifests/crd/bases"
+_MANAGER = "managed-serviceaccount-addon-manager"
+_PATIENCE = 180
+
+
+class DeployError(Exception):
+    """The message says what failed and what would help."""
+
+
+def _kubectl() -> str:
+    """People's own, else the one that the tests use."""
+    places = binaries.Places.from_environment(os.environ)
+    return shutil.which("kubectl") or str(binaries.provide(places, ("kubectl",))["kubectl"])
+
+
+@frozen
+class Deployer:
+    """kubectl, and what is said on the way.
+
+    Attributes:
+        command: kubectl with the flags that say which hub.
+    """
+
+    command: tuple[str, ...] = field(factory=lambda: (_kubectl(),))
+
+    def install(self) -> None:
+        """Raises DeployError."""
+        self._say("the CRD", "apply", "--server-side", "-f", str(_CRD))
+
+    def uninstall(self) -> None:
+        """Raises DeployError."""
+        self._say("the CRD and all identities", "delete", "--ignore-not-found", "-f", str(_CRD))
+
+    def up(self, image: str, seconds: int = _PATIENCE) -> None:
+        """Raises DeployError."""
+        self.install()
+        self._say(f"namespace {names.HUB_NAMESPACE}", "apply", "-f", "-", stdin=_namespace())
+        self._say("rights, addon and manager", "apply", "-f", "-", stdin=self.rendered(image))
+        self._wait(image, seconds)
+
+    def down(self) -> None:
+        """Raises DeployError."""
+        self._say("all but the CRD and the namespace", "delete", "--ignore-not-found", "-k", str(_DEFAULT))
+
+    def rendered(self, image: str) -> str:
+        """manifests/default with this image for the manager and for the agents that it deploys."""
+        folder = _ROOT / "build/deploy"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization(image), sort_keys=False))
+        return self._run("kustomize", str(folder))
+
+    def _wait(self, image: str, seconds: int) -> None:
+        print(
+            f"waiting up to {seconds} s for a pod of deployment/{_MANAGER} in {names.HUB_NAMESPACE} to pull {image}, to start "
+            "and to be ready, which it is once its caches are filled",
+            flush=True,
+        )
+        rollout = ["rollout", "status", f"deployment/{_MANAGER}", f"--timeout={seconds}s"]
+        done = subprocess.run([*self.command, "-n", names.HUB_NAMESPACE, *rollout], check=False)
+        if done.returncode != 0:
+            raise DeployError(f"{_MANAGER} is not available after {seconds} s: {self._troubles()}")
+
+    def _troubles(self) -> str:
+        """What the pods themselves say."""
+        listed = [
+            "get",
+            "pods",
+            "-n",
+            names.HUB_NAMESPACE,
+            "-l",
+            f"addon-manager={names.ADDON}",
+            "-o",
+            "json",
+        ]
+        found = [trouble for pod in json.loads(self._run(*listed))["items"] for trouble in troubles(pod)]
+        return "; ".join(found) or "it has no pod yet: kubectl describe its ReplicaSet"
+
+    def _say(self, what: str, verb: str, *arguments: str, stdin: str | None = None) -> None:
+        print(f"{verb} {what}", flush=True)
+        print(self._run(verb, *arguments, stdin=stdin), end="", flush=True)
+
+    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+        command = [*self.command, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise DeployError(done.stderr.strip())
+        return done.stdout
+
+
+def kustomization(image: str) -> dict[str, Any]:
+    """The default with another image, which is also the manager's argument for the agents."""
+    name, separator, version = _split(image)
+    chosen = {"@": {"digest": version}, ":": {"newTag": version}, "": {"newTag": "latest"}}[separator]
+    manager: dict[str, Any] = {"kind": "Deployment", "name": _MANAGER}
+    argument = {"select": manager, "fieldPaths": ["spec.template.spec.containers.[name=manager].args.1"]}
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(_DEFAULT, _ROOT / "build/deploy")],
+        "images": [{"name": names.IMAGE, "newName": name, **chosen}],
+        "replacements": [
+            {
+                "source": {**manager, "fieldPath": "spec.template.spec.containers.[name=manager].image"},
+                "targets": [{**argument, "options": {"delimiter": "=", "index": 1}}],
+            }
+        ],
+    }
+
+
+def _split(image: str) -> tuple[str, str, str]:
+    """Name, separator and tag or digest; a colon before the last slash is a port."""
+    if "@" in image:
+        return image.partition("@")
+    folder, slash, last = image.rpartition("/")
+    name, separator, tag = last.partition(":")
+    return f"{folder}{slash}{name}", separator, tag
+
+
+def troubles(pod: dict[str, Any]) -> list[str]:
+    """Why a pod is not ready, in the API's own words."""
+    status = pod.get("status", {})
+    waiting = [
+        state
+        for container in status.get("containerStatuses", ())
+        if (state := container.get("state", {}).get("waiting"))
+    ]
+    unmet = [condition for condition in status.get("conditions", ()) if condition["status"] != "True"]
+    said = [f"{found.get('reason', '')} {found.get('message', '')}".strip() for found in waiting or unmet]
+    if not status.get("conditions"):
+        said.append("no node has taken it yet")
+    texts = [text for text in dict.fromkeys(said) if text]
+    return [f"pod {pod['metadata']['name']}: {text}" for text in texts]
+
+
+def _namespace() -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.HUB_NAMESPACE}})
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["install"]:
+            Deployer().install()
+        case ["uninstall"]:
+            Deployer().uninstall()
+        case ["up", image]:
+            Deployer().up(image)
+        case ["up", image, seconds]:
+            Deployer().up(image, int(seconds))
+        case ["down"]:
+            Deployer().down()
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (DeployError, binaries.Unavailable) as error:
+        sys.exit(f"deploy: {error}")

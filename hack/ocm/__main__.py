@@ -1,0 +1,83 @@
+"""OCM's parts as processes: `python -m hack.ocm hub ...` on the hub, `python -m hack.ocm cluster ...` for each managed cluster."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Awaitable
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+
+from hack.ocm import cluster, install
+from hack.ocm.api import Api
+from hack.ocm.cluster import ClusterSettings
+from hack.ocm.registration import RegistrationSettings
+from msa.cli import logs
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    logs.configure(options.log_level)
+    anyio.run(_hub if options.part == "hub" else _cluster, options)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hack.ocm", description=__doc__)
+    parser.add_argument("--log-level", default="info")
+    parts = parser.add_subparsers(dest="part", required=True)
+    hub = parts.add_parser("hub", help="admission, install strategy, configurations, end of a cluster")
+    hub.add_argument("--kubeconfig", type=Path, required=True, help="the hub administrator's")
+    member = parts.add_parser("cluster", help="registration agent, work agent, pods")
+    member.add_argument("name")
+    member.add_argument("--hub-kubeconfig", type=Path, required=True, help="the cluster's own, for the hub")
+    member.add_argument("--kubeconfig", type=Path, required=True, help="the managed cluster administrator's")
+    member.add_argument("--folder", type=Path, required=True, help="for pids, logs and volumes")
+    member.add_argument("--driver", choices=["csr", "token"], default="csr")
+    member.add_argument("--certificate-seconds", type=int, default=0, help="0: as the signer likes")
+    member.add_argument("--dns-name", action="store_true", help="put OCM's DNS name into signing requests")
+    member.add_argument("--lease-patience-seconds", type=float, default=300.0)
+    member.add_argument("--no-pods", action="store_true", help="leave pods alone")
+    return parser
+
+
+async def _hub(options: argparse.Namespace) -> None:
+    async with Api.opened(options.kubeconfig) as api:
+        await _until_told(install.run(api))
+
+
+async def _cluster(options: argparse.Namespace) -> None:
+    settings = ClusterSettings(
+        RegistrationSettings(
+            options.name,
+            options.hub_kubeconfig,
+            options.driver,
+            options.certificate_seconds,
+            options.dns_name,
+        ),
+        options.kubeconfig,
+        options.folder,
+        timedelta(seconds=options.lease_patience_seconds),
+        not options.no_pods,
+    )
+    async with Api.opened(options.hub_kubeconfig) as hub, Api.opened(options.kubeconfig) as managed:
+        await _until_told(cluster.run(settings, hub, managed))
+
+
+async def _until_told(running: Awaitable[None]) -> None:
+    """Until SIGTERM or SIGINT."""
+
+    async def run() -> None:
+        await running
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                group.cancel_scope.cancel()
+                return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""Objects that a work agent applies on its cluster, and takes away again."""
+
+from typing import Final
+
+from attrs import field, frozen
+
+from hack.ocm.api import Api, Body, Discovery
+from msa.runtime.errors import ApiError
+
+MANAGER: Final = "work-agent"
+_ORDER: Final = (
+    {"PriorityClass", "Namespace", "CustomResourceDefinition", "StorageClass", "PersistentVolume"},
+    {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
+    {"NetworkPolicy", "ResourceQuota", "LimitRange", "PodDisruptionBudget", "ServiceAccount"},
+    {"Secret", "ConfigMap", "PersistentVolumeClaim"},
+    {"Service"},
+)
+"""OCM's: what others need comes first. Whatever is not named comes last."""
+
+
+@frozen
+class Applied:
+    """What became of one manifest.
+
+    Attributes:
+        meta: the entry's resourceMeta.
+        problem: "" where it was applied.
+        object: as the server has it now.
+    """
+
+    meta: Body
+    problem: str
+    object: Body
+
+
+@frozen
+class Manifests:
+    """Objects of one cluster."""
+
+    api: Api
+    discovery: Discovery = field(init=False)
+
+    @discovery.default
+    def _discovery(self) -> Discovery:
+        return Discovery(self.api)
+
+    async def apply(self, manifests: list[Body], option: Body, owner: Body) -> list[Applied]:
+        """Applies all, in OCM's order; the answers are in the list's own order.
+
+        Args:
+            manifests: the objects.
+            option: the work's deleteOption: what it says is to be left behind gets no owner.
+            owner: the reference that the others get.
+        """
+        ordered = sorted(enumerate(manifests), key=lambda item: _rank(item[1]))
+        applied = {number: await self._apply_one(number, item, option, owner) for number, item in ordered}
+        return [applied[number] for number in sorted(applied)]
+
+    async def _apply_one(self, ordinal: int, manifest: Body, option: Body, owner: Body) -> Applied:
+        group, _, version = manifest["apiVersion"].rpartition("/")
+        meta: Body = {"ordinal": ordinal, "group": group, "version": version, "kind": manifest["kind"]}
+        meta["name"] = manifest["metadata"]["name"]
+        try:
+            resource, namespaced = await self.discovery.find(manifest["apiVersion"], manifest["kind"])
+            namespace = manifest["metadata"].get("namespace", "") if namespaced else ""
+            meta |= {"resource": resource.plural, "namespace": namespace}
+            owners = [owner] if owned(meta, option) else []
+            body = manifest | {"metadata": manifest["metadata"] | {"ownerReferences": owners}}
+            return Applied(meta, "", await self.api.apply(path_of(meta), body, MANAGER))
+        except (LookupError, ApiError) as error:
+            return Applied(meta, str(error), {})
+
+    async def remove(self, resources: list[Body], owner: Body) -> list[Body]:
+        """Deletes what of these is still that very object and has this owner; those that are still there."""
+        left = []
+        for resource in resources:
+            stored = await self.api.get(path_of(resource))
+            if stored is None or stored["metadata"]["uid"] != resource["uid"]:
+                continue
+            owners = {reference["uid"] for reference in stored["metadata"].get("ownerReferences", ())}
+            if owner["uid"] not in owners:
+                continue
+            left.append(resource)
+            if "deletionTimestamp" not in stored["metadata"]:
+                await self.api.delete(path_of(resource), uid=resource["uid"])
+        return left
+
+
+def identity(meta: Body) -> tuple[str, str, str, str]:
+    """What an entry, a rule or a configuration is about."""
+    return meta.get("group", ""), meta.get("resource", ""), meta.get("namespace", ""), meta["name"]
+
+
+def owned(meta: Body, option: Body) -> bool:
+    """Whether the work owns an object, and takes it along."""
+    match option.get("propagationPolicy"):
+        case "Orphan":
+            return False
+        case "SelectivelyOrphan":
+            rules = option.get("selectivelyOrphans", {}).get("orphaningRules", ())
+            return identity(meta) not in {identity(rule) for rule in rules}
+        case _:
+            return True
+
+
+def path_of(meta: Body) -> str:
+    root = f"/apis/{meta['group']}/{meta['version']}" if meta.get("group") else f"/api/{meta['version']}"
+    within = f"/namespaces/{meta['namespace']}" if meta.get("namespace") else ""
+    return f"{root}{within}/{meta['resource']}/{meta['name']}"
+
+
+def _rank(manifest: Body) -> int:
+    return next((rank for rank, of_rank in enumerate(_ORDER) if manifest["kind"] in of_rank), len(_ORDER))

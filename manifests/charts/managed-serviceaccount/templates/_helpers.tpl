@@ -1,0 +1,62 @@
+{{- define "msa.image" -}}
+{{- $tag := .Values.tag | default (printf "v%s" .Chart.AppVersion) -}}
+{{ .Values.image }}{{ hasPrefix "sha256:" $tag | ternary "@" ":" }}{{ $tag }}
+{{- end }}
+
+{{/* Labels of every object. None of them changes with a release: pods would be replaced for it. */}}
+{{- define "msa.labels" -}}
+app.kubernetes.io/name: managed-serviceaccount
+app.kubernetes.io/part-of: open-cluster-management
+{{- end }}
+
+{{/* What selects the manager's pods. */}}
+{{- define "msa.selector" -}}
+addon-manager: managed-serviceaccount
+{{- end }}
+
+{{/*
+A Deployment's selector can never be changed, so one that is there keeps its own: so the Go addon's Deployment can be upgraded in place.
+*/}}
+{{- define "msa.deploymentSelector" -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace "managed-serviceaccount-addon-manager" -}}
+{{- dig "spec" "selector" "matchLabels" (include "msa.selector" . | fromYaml) $live | toYaml -}}
+{{- end }}
+
+{{/* The rules that agents need in their cluster's namespace on the hub, as a list. */}}
+{{- define "msa.agentRules" -}}
+{{- $stored := .Files.Get "files/agent-hub-role.yaml" | fromYaml -}}
+{{- $ephemeral := (.Values.featureGates).ephemeralIdentity | default false | ternary $stored.ephemeral list -}}
+{{ concat $stored.rules $ephemeral | toYaml }}
+{{- end }}
+
+{{- define "msa.crdName" -}}
+managedserviceaccounts.authentication.open-cluster-management.io
+{{- end }}
+
+{{- define "msa.crdFile" -}}
+crds/authentication.open-cluster-management.io_managedserviceaccounts.yaml
+{{- end }}
+
+{{/* Whether helm may change the CRD that is on the hub: "true" or nothing. */}}
+{{- define "msa.ownsCrd" -}}
+{{- $live := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (include "msa.crdName" .) -}}
+{{- $marks := dig "metadata" "annotations" dict $live -}}
+{{- $managed := eq (dig "metadata" "labels" "app.kubernetes.io/managed-by" "" $live) "Helm" -}}
+{{- $name := eq (get $marks "meta.helm.sh/release-name") .Release.Name -}}
+{{- $namespace := eq (get $marks "meta.helm.sh/release-namespace") .Release.Namespace -}}
+{{- and $managed $name $namespace | ternary "true" "" -}}
+{{- end }}
+
+{{/* Whether the CRD on the hub is another than this chart's: "true" or nothing. */}}
+{{- define "msa.crdDiffers" -}}
+{{- $live := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (include "msa.crdName" .) -}}
+{{- $ours := .Files.Get (include "msa.crdFile" .) | fromYaml -}}
+{{- if $live -}}
+{{- ne (toJson $live.spec.versions) (toJson $ours.spec.versions) | ternary "true" "" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether this hub serves ValidatingAdmissionPolicy: "true" or nothing. */}}
+{{- define "msa.servesAdmissionPolicy" -}}
+{{- .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" | ternary "true" "" -}}
+{{- end }}

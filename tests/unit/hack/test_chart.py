@@ -1,0 +1,205 @@
+"""The chart as it renders, without a hub. `make helm` provides helm; CI insists on it."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+import msa
+from hack import binaries, charts
+from hack.charts import BASES, GOLDEN, HelmError, helm, render
+from hack.generate import CHART
+from msa.api import names
+from msa.hub import render as hub_render
+
+_OVERLAYS = CHART.parents[1] / "overlays"
+_DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+_SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _helm() -> None:
+    places = binaries.Places.of_helm(os.environ)
+    folders = [folder for folder in (places.assets, places.cache) if folder is not None]
+    if not any((folder / "helm").exists() for folder in folders) and not os.environ.get("CI_RUN"):
+        pytest.skip("no helm here: make helm")
+
+
+def _objects(text: str) -> dict[tuple[str, str], Any]:
+    """By kind and name."""
+    found = [item for item in yaml.safe_load_all(text) if item]
+    return {(item["kind"], item["metadata"]["name"]): item for item in found}
+
+
+def _leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, part in schema.get("properties", {}).items():
+        yield f"{path}{name}", part
+        yield from _leaves(part, f"{path}{name}.")
+
+
+def test_helm_lint_has_nothing_to_say_against_the_chart() -> None:
+    assert helm("lint", "--strict", "--quiet", str(CHART)).strip() == ""
+
+
+def test_the_chart_renders_what_it_rendered_before() -> None:
+    """`make manifests` renders it anew; what changed is then in the diff of the commit."""
+    stale = {path.name for path, text in charts.wanted().items() if path.read_text() != text}
+    assert stale == set()
+
+
+def test_nothing_rendered_before_is_left_of_what_is_rendered_no_more() -> None:
+    kept = {path for path in GOLDEN.rglob("*") if path.is_file()} | set(BASES.values())
+    assert kept == set(charts.wanted())
+
+
+def test_the_chart_has_the_version_of_the_programs() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == msa.__version__
+
+
+def test_every_value_is_in_the_schema_and_explained() -> None:
+    described = dict(_leaves(_SCHEMA))
+    assert [path for path, part in described.items() if not part.get("description", "").endswith(".")] == []
+    given = {path for path in _paths(_DEFAULTS) if not path.startswith("resources.")}
+    assert given == set(described)
+
+
+def _paths(values: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield f"{path}{name}"
+        if isinstance(value, dict):
+            yield from _paths(value, f"{path}{name}.")
+
+
+def test_every_value_is_in_the_readme_with_its_default() -> None:
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", (CHART / "README.md").read_text(), re.MULTILINE)
+    leaves = {path for path in _paths(_DEFAULTS) if not isinstance(_value(path), dict) or not _value(path)}
+    assert {name: yaml.safe_load(default) for name, default in rows} == {
+        path: _value(path) for path in leaves if not path.startswith("resources.")
+    } | {"resources": _DEFAULTS["resources"]}
+
+
+def _value(path: str) -> Any:
+    value: Any = _DEFAULTS
+    for part in path.split("."):
+        value = value[part]
+    return value
+
+
+def test_the_contracts_values_have_the_contracts_defaults() -> None:
+    expected = {"replicas": 1, "agentInstallAll": True, "targetCluster": "", "hubDeployMode": "Deployment"}
+    assert expected.items() <= _DEFAULTS.items()
+    assert _DEFAULTS["image"] == names.IMAGE
+    assert _DEFAULTS["featureGates"] == {"ephemeralIdentity": False, "clusterProfile": False}
+
+
+def test_values_of_an_older_chart_are_enough() -> None:
+    """As `helm upgrade --reuse-values` brings them; what is on by default is on."""
+    unknown = ("resources", "crds", "admissionPolicy", "networkPolicy", "featureGates", "prometheus")
+    objects = _objects(render(*(f"--set={name}=null" for name in unknown)))
+    assert ("ValidatingAdmissionPolicy", "managed-serviceaccount-addon-agent") in objects
+    assert not {"NetworkPolicy", "ServiceMonitor"} & {kind for kind, _ in objects}
+
+
+def test_a_hub_without_admission_policies_is_given_none() -> None:
+    kinds = {kind for kind, _ in _objects(render(served=()))}
+    assert not {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"} & kinds
+
+
+@pytest.mark.parametrize(
+    ("tag", "image"),
+    [
+        ("", f"{names.IMAGE}:v{msa.__version__}"),
+        ("v2", f"{names.IMAGE}:v2"),
+        (f"sha256:{'a' * 64}", f"{names.IMAGE}@sha256:{'a' * 64}"),
+    ],
+)
+def test_manager_and_agents_have_one_image(tag: str, image: str) -> None:
+    for mode in BASES:
+        text = render(f"--set=hubDeployMode={mode}", f"--set-string=tag={tag}")
+        (container,) = _objects(text)["Deployment", "managed-serviceaccount-addon-manager"]["spec"][
+            "template"
+        ]["spec"]["containers"]
+        assert container["image"] == image
+        assert f"--agent-image-name={image}" in container["args"]
+        assert text.count(image) == 2 + (mode == "AddOnTemplate")
+
+
+@pytest.mark.parametrize("ephemeral", [False, True])
+def test_the_addon_template_deploys_the_agent_that_the_manager_deploys(ephemeral: bool) -> None:
+    flags = [
+        "--set=hubDeployMode=AddOnTemplate,tag=v1",
+        f"--set=featureGates.ephemeralIdentity={str(ephemeral).lower()}",
+    ]
+    template = _objects(render(*flags))["AddOnTemplate", "managed-serviceaccount-addon"]
+    values = {"CLUSTER_NAME": "{{CLUSTER_NAME}}", "INSTALL_NAMESPACE": names.DEFAULT_INSTALL_NAMESPACE}
+    values |= {"AGENT_IMAGE": f"{names.IMAGE}:v1", "EPHEMERAL_IDENTITY": str(ephemeral).lower()}
+    assert template["spec"]["agentSpec"]["workload"]["manifests"] == hub_render.agent_objects(values)
+
+
+def test_the_addon_template_names_its_objects_in_full() -> None:
+    """The API server checks them as objects, which OCM's variables are no part of yet."""
+    template = _objects(render("--set=hubDeployMode=AddOnTemplate"))[
+        "AddOnTemplate", "managed-serviceaccount-addon"
+    ]
+    manifests = template["spec"]["agentSpec"]["workload"]["manifests"]
+    assert [item["metadata"] for item in manifests if "{{" in json.dumps(item["metadata"])] == []
+
+
+@pytest.mark.parametrize("ephemeral", [False, True])
+def test_the_manager_has_the_rights_that_it_grants_and_ocm_grants_the_same(ephemeral: bool) -> None:
+    wanted = [
+        {"apiGroups": list(rule.api_groups), "resources": list(rule.resources), "verbs": list(rule.verbs)}
+        for rule in hub_render.agent_rules(ephemeral=ephemeral)
+    ]
+    gate = f"--set=featureGates.ephemeralIdentity={str(ephemeral).lower()}"
+    manager = _objects(render(gate))[
+        "ClusterRole", "open-cluster-management:managed-serviceaccount:addon-manager"
+    ]
+    assert manager["rules"][-len(wanted) :] == wanted
+    agent = _objects(render(gate, "--set=hubDeployMode=AddOnTemplate"))["ClusterRole", names.AGENT_ROLE]
+    assert agent["rules"] == wanted
+
+
+def test_the_manager_may_never_escalate_nor_bind_nor_do_everything() -> None:
+    for mode in BASES:
+        for (kind, _), item in _objects(render(f"--set=hubDeployMode={mode}")).items():
+            for rule in item["rules"] if kind in ("ClusterRole", "Role") else ():
+                assert not {"*", "escalate", "impersonate"} & {*rule["verbs"], *rule["resources"]}
+                assert "bind" not in rule["verbs"] or rule["resourceNames"] == [names.AGENT_ROLE]
+
+
+@pytest.mark.parametrize(
+    ("folder", "flags"),
+    [
+        (CHART.parents[1] / "default", []),
+        (_OVERLAYS / "addontemplate", ["--set=hubDeployMode=AddOnTemplate"]),
+        (_OVERLAYS / "highly-available", ["--set=replicas=2"]),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_kustomize_renders_what_the_chart_renders(folder: Any, flags: list[str]) -> None:
+    kubectl = binaries.provide(binaries.Places.from_environment(os.environ), ("kubectl",))["kubectl"]
+    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=True)
+    assert _objects(done.stdout) == _objects(render(*flags))
+
+
+@pytest.mark.parametrize(
+    ("flag", "name"),
+    [
+        ("--set-json=replicas=1.5", "replicas"),
+        ("--set=replicas=0", "replicas"),
+        ("--set=hubDeployMode=x", "hubDeployMode"),
+        ("--set=prometheus.enabled=1", "prometheus"),
+        ('--set=image=a"b', "image"),
+        ("--set=crds.x=1", "crds"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_refused_by_its_name(flag: str, name: str) -> None:
+    with pytest.raises(HelmError, match=name):
+        render(flag)
