@@ -10,14 +10,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
 from attrs import frozen
 
 from hack.clusters import Cluster
 from hack.processes import Process, wait_until
 from msa.api import names
+from msa.hub import render
 
 MANIFESTS = Path(__file__).parents[1] / "manifests"
-_HUB_ROLE = "managed-serviceaccount-addon-agent"
 _MANAGED_ROLE = "open-cluster-management:managed-serviceaccount:addon-agent"
 
 
@@ -61,19 +62,21 @@ class Addon:
         install_crd(self.hub)
         ensure_namespace(self.hub, self.cluster_name)
         ensure_namespace(self.managed, self.install_namespace)
-        for file in ("agent-hub.yaml", "agent-hub-ephemeral.yaml"):
-            self.hub.kubectl("apply", "-n", self.cluster_name, "-f", str(MANIFESTS / "rbac" / file))
-        self.managed.kubectl(
-            "apply", "-n", self.install_namespace, "-f", str(MANIFESTS / "rbac/agent-managed.yaml")
-        )
-        _bind(self.hub, self.cluster_name, f"role={_HUB_ROLE}", self.user, _HUB_ROLE)
-        _bind(self.hub, self.cluster_name, f"role={_HUB_ROLE}-ephemeral", self.user, f"{_HUB_ROLE}-ephemeral")
+        _apply(self.hub, [_hub_role(self.cluster_name)])
+        _apply(self.managed, self._managed_roles())
+        _bind(self.hub, self.cluster_name, f"role={names.AGENT_ROLE}", self.user, names.AGENT_ROLE)
         _bind(self.managed, self.install_namespace, f"role={_MANAGED_ROLE}", "msa-agent", _MANAGED_ROLE)
         _bind(self.managed, "", f"clusterrole={_MANAGED_ROLE}", "msa-agent", _MANAGED_ROLE)
         self.hub.kubeconfig_for(
             self.user, (f"system:open-cluster-management:addon:{names.ADDON}",), file=self.hub_kubeconfig
         )
         self.managed.kubeconfig_for("msa-agent")
+
+    def _managed_roles(self) -> list[render.Manifest]:
+        """Of what is deployed with an agent only its rights."""
+        values = {"INSTALL_NAMESPACE": self.install_namespace, "CLUSTER_NAME": self.cluster_name}
+        objects = render.agent_objects({**values, "AGENT_IMAGE": "none", "EPHEMERAL_IDENTITY": "true"})
+        return [item for item in objects if item["kind"] in ("Role", "ClusterRole")]
 
     def start(self, *, wait: bool = True) -> None:
         """Starts the agent; with `wait` returns once its caches are synced."""
@@ -121,11 +124,22 @@ def install_crd(hub: Cluster) -> None:
 
 
 def ensure_namespace(cluster: Cluster, name: str) -> None:
+    _apply(cluster, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}])
+
+
+def _hub_role(namespace: str) -> render.Manifest:
+    """The agent's rights on the hub, those with EphemeralIdentity included."""
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": names.AGENT_ROLE, "namespace": namespace},
+        "rules": msgspec.to_builtins(render.agent_rules(ephemeral=True)),
+    }
+
+
+def _apply(cluster: Cluster, objects: list[render.Manifest]) -> None:
     cluster.kubectl(
-        "apply",
-        "-f",
-        "-",
-        stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+        "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     )
 
 

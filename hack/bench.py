@@ -12,40 +12,53 @@ import statistics
 import sys
 import time
 from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import msgspec
 from attrs import evolve, frozen
 
-from hack.addon import Addon, ensure_namespace
+from hack.addon import Addon
 from hack.bench_probes import Probe
 from hack.bench_raw import GROUP_PATH, Raw, create_all, send, session_to
 from hack.bench_runtime import measure_runtime
 from hack.clusters import HOME, free_ports, running
 from hack.processes import wait_until
 from msa.api import names
-from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import ObjectMeta
-from msa.runtime.events import Added, Modified
 
 _OUT = HOME.parent / "bench.json"
 _CONCURRENCIES = (8, 16, 32, 64)
 _ROUNDS = 3
 _SINGLES = 50
+_RAW, _RAW_INSTALL = "raw", "raw-install"
+"""The raw client's namespaces on both sides, which no agent serves."""
+
 _QUIET_SECONDS = 20
 """After so long idle connections are closed, so that memory is compared like with like."""
 
 _CREATE = "POST managedserviceaccounts"
 
 
+class _Named(msgspec.Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+class _Line(msgspec.Struct):
+    object: _Named
+
+
 class _List(msgspec.Struct):
     metadata: ObjectMeta
-    items: list[ManagedServiceAccount]
+    items: list[_Named] | None
 
 
 _LIST = msgspec.json.Decoder(_List)
-_LINE = msgspec.json.Decoder(Added[ManagedServiceAccount] | Modified[ManagedServiceAccount])
+_LINE = msgspec.json.Decoder(_Line)
+_BRIEF = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
+"""Names are all that the bench looks at, so that looking costs the API server little."""
 
 
 def main(arguments: list[str]) -> int:
@@ -63,6 +76,9 @@ def main(arguments: list[str]) -> int:
             hub, managed, "bench", health_port=health, metrics_port=metrics, flags=("--log-level=warning",)
         )
         addon.install()
+        evolve(
+            addon, cluster_name=_RAW, install_namespace=_RAW_INSTALL
+        ).install()  # the same rights for the raw client
         result = {**Bench(addon, Probe(addon), options.n).run(options.restart_n), "runtime": runtime}
     _OUT.parent.mkdir(parents=True, exist_ok=True)
     _OUT.write_text(json.dumps(result, indent=2) + "\n")
@@ -128,24 +144,30 @@ class Bench:
             speeds[concurrency] = asyncio.run(few._raw_round(f"warm{concurrency}", concurrency))["seconds"]  # noqa: SLF001 - itself
         return min(speeds, key=lambda concurrency: speeds[concurrency])
 
+    @asynccontextmanager
+    async def _raw_client(self, connections: int) -> AsyncIterator[Raw]:
+        hub, managed = self.addon.hub, self.addon.managed
+        async with (
+            session_to(hub, connections) as admin,
+            session_to(hub, connections, evolve(self.addon, cluster_name=_RAW).user) as to_hub,
+            session_to(managed, connections, "msa-agent") as to_managed,
+        ):
+            yield Raw(admin, to_hub, to_managed, b64encode(managed.ca_file.read_bytes()).decode())
+
     async def _raw_round(self, prefix: str, concurrency: int) -> dict[str, float]:
         """Creates n identities in a namespace that no agent serves, then sends the four requests for each."""
-        hub, managed, install = self.addon.hub, self.addon.managed, "raw-install"
-        ensure_namespace(hub, "raw")
-        ensure_namespace(managed, install)
         cpu = time.process_time()
         start = time.monotonic()
-        async with session_to(hub, concurrency) as to_hub, session_to(managed, concurrency) as to_managed:
-            raw = Raw(to_hub, to_managed, b64encode(managed.ca_file.read_bytes()).decode())
+        async with self._raw_client(concurrency) as raw:
             uids = await create_all(
-                raw, "raw", [f"{prefix}-{number}" for number in range(self.n)], concurrency
+                raw, _RAW, [f"{prefix}-{number}" for number in range(self.n)], concurrency
             )
             todo = list(uids.items())
 
             async def work() -> None:
                 while todo:
                     name, uid = todo.pop()
-                    await raw.serve("raw", install, name, uid)
+                    await raw.serve(_RAW, _RAW_INSTALL, name, uid)
 
             await asyncio.gather(*(work() for _ in range(concurrency)))
         return {"seconds": time.monotonic() - start, "cpu": time.process_time() - cpu}
@@ -165,38 +187,44 @@ class Bench:
         return {"seconds": seconds, "cpu": cpu, "latencies": latencies, "served": served}
 
     async def _create_and_wait(self, wanted: list[str]) -> list[float]:
-        """Seconds from each create to its status with a token, as a watch of the hub sees it."""
+        """Seconds from each create to its token's Secret, as a watch of the hub sees it."""
         created: dict[str, float] = {}
         done: dict[str, float] = {}
-        path = f"{GROUP_PATH}/{self.addon.cluster_name}/{names.PLURAL}"
         missing = set(wanted)
+        path = f"/api/v1/namespaces/{self.addon.cluster_name}/secrets"
 
-        def look(seen: ManagedServiceAccount) -> None:
-            if seen.metadata.name in missing and seen.status.expiration_timestamp is not None:
+        def look(seen: _Named) -> None:
+            if seen.metadata.name in missing:
                 done[seen.metadata.name] = time.monotonic()
                 missing.discard(seen.metadata.name)
 
         async with session_to(self.addon.hub, 32) as session, session_to(self.addon.hub, 4) as watcher:
 
-            async def follow() -> None:
-                """A server that is busy may end the watch of a reader that is slow: then it is listed again."""
+            async def listed(limit: int) -> str:
+                async with watcher.get(
+                    path, params={"limit": str(limit)}, headers={"Accept": _BRIEF.format("List")}
+                ) as answer:
+                    found = _LIST.decode(await answer.read())
+                for seen in found.items or ():
+                    look(seen)
+                return found.metadata.resource_version
+
+            async def follow(version: str) -> None:
+                """A server that is busy may end the watch of a reader that is slow: then all is listed, and followed on."""
                 while missing:
-                    async with watcher.get(path) as answer:
-                        listed = _LIST.decode(await answer.read())
-                    for seen in listed.items:
-                        look(seen)
+                    parameters = {"watch": "true", "resourceVersion": version}
+                    patience = aiohttp.ClientTimeout(total=600)
                     async with watcher.get(
-                        path,
-                        params={"watch": "true", "resourceVersion": listed.metadata.resource_version},
-                        timeout=aiohttp.ClientTimeout(total=600),
+                        path, params=parameters, timeout=patience, headers={"Accept": _BRIEF.format("")}
                     ) as answer:
                         async for line in answer.content:
                             look(_LINE.decode(line).object)
                             if not missing:
                                 return
+                    version = await listed(0)
 
-            following = asyncio.create_task(follow())
-            raw = Raw(session, session, "")
+            following = asyncio.create_task(follow(await listed(1)))
+            raw = Raw(session, session, session, "")
             await create_all(raw, self.addon.cluster_name, wanted, 32, created)
             await asyncio.wait_for(following, 300)
         return sorted(done[name] - created[name] for name in wanted)
@@ -205,16 +233,12 @@ class Bench:
         """One identity on an idle agent, again and again, against the four requests in a row."""
 
         async def raw_times() -> list[float]:
-            async with (
-                session_to(self.addon.hub, 1) as to_hub,
-                session_to(self.addon.managed, 1) as to_managed,
-            ):
-                raw = Raw(to_hub, to_managed, b64encode(self.addon.managed.ca_file.read_bytes()).decode())
+            async with self._raw_client(1) as raw:
                 times = []
                 for number in range(_SINGLES):
-                    uids = await create_all(raw, "raw", [f"single-{number}"], 1)
+                    uids = await create_all(raw, _RAW, [f"single-{number}"], 1)
                     start = time.monotonic()
-                    await raw.serve("raw", "raw-install", f"single-{number}", uids[f"single-{number}"])
+                    await raw.serve(_RAW, _RAW_INSTALL, f"single-{number}", uids[f"single-{number}"])
                     times.append(time.monotonic() - start)
                 return times
 

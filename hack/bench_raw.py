@@ -26,8 +26,13 @@ _TOKEN_REQUEST = {
 
 @frozen
 class Raw:
-    """The raw client: connections to both planes as admin."""
+    """The raw client: connections to both planes, as users with the agent's rights, which API servers check as they do the agent's.
 
+    Attributes:
+        admin: to the hub, for what the agent's rights are not for.
+    """
+
+    admin: aiohttp.ClientSession
     hub: aiohttp.ClientSession
     managed: aiohttp.ClientSession
     ca: str
@@ -132,14 +137,16 @@ async def create_all(
             }
             if created is not None:
                 created[name] = time.monotonic()
-            answer = await send(raw.hub, "POST", f"{GROUP_PATH}/{namespace}/{names.PLURAL}", body)
+            answer = await send(raw.admin, "POST", f"{GROUP_PATH}/{namespace}/{names.PLURAL}", body)
             uids[name] = answer["metadata"]["uid"]
 
     await asyncio.gather(*(work() for _ in range(concurrency)))
     return uids
 
 
-def session_to(cluster: Cluster, limit: int) -> aiohttp.ClientSession:
+def session_to(cluster: Cluster, limit: int, user: str = "admin") -> aiohttp.ClientSession:
+    """Connections as the administrator, or as another user whom the cluster has made a kubeconfig for."""
     context = ssl.create_default_context(cafile=str(cluster.ca_file))
-    context.load_cert_chain(cluster.folder / "admin.crt", cluster.folder / "admin.key")
+    stem = user.replace(":", "-")
+    context.load_cert_chain(cluster.folder / f"{stem}.crt", cluster.folder / f"{stem}.key")
     return aiohttp.ClientSession(cluster.server, connector=aiohttp.TCPConnector(limit=limit, ssl=context))

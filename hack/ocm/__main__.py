@@ -36,7 +36,6 @@ def _parser() -> argparse.ArgumentParser:
     member.add_argument("--folder", type=Path, required=True, help="for pids, logs and volumes")
     member.add_argument("--driver", choices=["csr", "token"], default="csr")
     member.add_argument("--certificate-seconds", type=int, default=0, help="0: as the signer likes")
-    member.add_argument("--dns-name", action="store_true", help="put OCM's DNS name into signing requests")
     member.add_argument("--lease-patience-seconds", type=float, default=300.0)
     member.add_argument("--no-pods", action="store_true", help="leave pods alone")
     return parser
@@ -54,7 +53,6 @@ async def _cluster(options: argparse.Namespace) -> None:
             options.hub_kubeconfig,
             options.driver,
             options.certificate_seconds,
-            options.dns_name,
         ),
         options.kubeconfig,
         options.folder,

@@ -34,14 +34,12 @@ class RegistrationSettings:
         kubeconfig: the cluster's own, for the hub.
         driver: csr or token.
         certificate_seconds: asked for in signing requests, 0 for the signer's own.
-        dns_name: whether requests have the DNS name that OCM puts into them.
     """
 
     cluster: str
     kubeconfig: Path
     driver: str = "csr"
     certificate_seconds: int = 0
-    dns_name: bool = False
 
 
 @frozen(repr=False)
@@ -107,7 +105,7 @@ class RegistrationAgent:
 
     async def _ask(self, asked: Registered) -> _Pending:
         key, cluster = KeyPair.create(), self.settings.cluster
-        dns_name = f"{names.ADDON}.addon.open-cluster-management.io" if self.settings.dns_name else ""
+        dns_name = f"{names.ADDON}.addon.open-cluster-management.io"
         spec: Body = {
             "request": signing.encoded(key.signing_request(asked.user, asked.groups, dns_name)),
             "signerName": CLIENT_SIGNER,

@@ -34,7 +34,7 @@ class KeyPair:
         )
 
     def signing_request(self, user: str, groups: Sequence[str], dns_name: str) -> bytes:
-        """PEM, its subject as Go writes it: all groups in one part, then the user. `dns_name` is "" for none."""
+        """PEM, its subject as Go writes it: all groups in one part, then the user."""
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             common_name = x509.NameAttribute(
                 NameOID.COMMON_NAME, user, _validate=False
@@ -46,9 +46,8 @@ class KeyPair:
             [x509.RelativeDistinguishedName(organisations), x509.RelativeDistinguishedName([common_name])]
         )
         builder = x509.CertificateSigningRequestBuilder(subject)
-        if dns_name:
-            names = x509.SubjectAlternativeName([x509.DNSName(dns_name)])
-            builder = builder.add_extension(names, critical=False)
+        names = x509.SubjectAlternativeName([x509.DNSName(dns_name)])
+        builder = builder.add_extension(names, critical=False)
         return builder.sign(self.private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 

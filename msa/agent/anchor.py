@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from msa.api import names
 from msa.api.core import ServiceAccount
-from msa.api.meta import ObjectMeta
+from msa.api.meta import ObjectMeta, OwnerReference
 from msa.runtime.store import Store
 
 
@@ -41,6 +41,12 @@ class Anchor:
             return ""
         self._seen = True
         return found.metadata.uid
+
+    @property
+    def reference(self) -> OwnerReference | None:
+        """For what shall go with it; None where there is none."""
+        uid = self.uid
+        return OwnerReference("v1", "ConfigMap", names.ANCHOR, uid) if uid else None
 
     def holds(self, account: ServiceAccount) -> bool:
         """Whether a ServiceAccount goes with it; true where there is none to go with."""

@@ -123,12 +123,18 @@ def _managed_cluster(
 
 
 def _elector(
-    settings: AgentSettings, managed: Transport, fence: Fence, rng: Random, metrics: Metrics
+    settings: AgentSettings, managed: Transport, fence: Fence, metrics: Metrics, anchor: Anchor
 ) -> LeaderElector | None:
     """None where a single replica needs no lead."""
     if not settings.leader_elect:
         return None
-    lock = KubeLease(managed, settings.install_namespace, names.AGENT_LEADER_LEASE, fenced=False)
+    lock = KubeLease(
+        managed,
+        settings.install_namespace,
+        names.AGENT_LEADER_LEASE,
+        owner=lambda: anchor.reference,
+        fenced=False,
+    )
     identity = f"{socket.gethostname()}_{uuid4().hex}"
     return LeaderElector(
         lock,
@@ -136,7 +142,7 @@ def _elector(
         fence,
         name=names.AGENT_LEADER_LEASE,
         now=wall_clock,
-        rng=rng,
+        rng=SystemRandom(),
         metrics=metrics,
     )
 
@@ -225,7 +231,7 @@ class _Agent:
             ),
             reconciler=reconciler,
             recorder=recorder,
-            elector=_elector(settings, managed, fence, rng, metrics),
+            elector=_elector(settings, managed, fence, metrics, anchor),
             sweep=TokenSweep(
                 cluster, secrets.store, TokenReviews(sources.secrets, sources.reviews), queue.add
             ),
@@ -292,7 +298,10 @@ class _Agent:
             )
 
     def _heartbeat(self) -> Heartbeat:
-        lock = KubeLease(self.managed, self.settings.install_namespace, names.ADDON)
+        anchor = self.reconciler.anchor
+        lock = KubeLease(
+            self.managed, self.settings.install_namespace, names.ADDON, owner=lambda: anchor.reference
+        )
         return Heartbeat(lock, socket.gethostname(), self._trouble, wall_clock)
 
     def _recovery(self) -> Recovery:
@@ -308,6 +317,8 @@ class _Agent:
 
     def _trouble(self) -> str | None:
         """Why the hub must not believe that this agent does its work."""
+        if self.reconciler.anchor.lifted:
+            return "the addon is being removed"  # and the Lease with it: it must not come back
         return _trouble(self._informers())
 
 

@@ -19,32 +19,33 @@ Body = dict[str, Any]
 _API_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
 
 
-def service_account(identity: ManagedServiceAccount, anchor_uid: str) -> Body:
+def service_account(identity: ManagedServiceAccount, anchor: OwnerReference | None) -> Body:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": identity.metadata.name, **_account_marks(identity, anchor_uid, ())},
+        "metadata": {"name": identity.metadata.name, **_account_marks(identity, anchor, ())},
     }
 
 
-def service_account_marks(identity: ManagedServiceAccount, account: ServiceAccount, anchor_uid: str) -> Body:
+def service_account_marks(
+    identity: ManagedServiceAccount, account: ServiceAccount, anchor: OwnerReference | None
+) -> Body:
     """A merge patch (RFC 7386) that fails with Conflict if the account is no longer at that version."""
     stored = account.metadata
-    marks = _account_marks(identity, anchor_uid, stored.owner_references)
+    marks = _account_marks(identity, anchor, stored.owner_references)
     return {"metadata": {"resourceVersion": stored.resource_version, **marks}}
 
 
 def _account_marks(
-    identity: ManagedServiceAccount, anchor_uid: str, owners: tuple[OwnerReference, ...]
+    identity: ManagedServiceAccount, anchor: OwnerReference | None, owners: tuple[OwnerReference, ...]
 ) -> Body:
     marks: Body = {
         "labels": names.MANAGED_LABELS,
         "annotations": {names.ANNOTATION_OWNER_UID: identity.metadata.uid},
     }
-    if anchor_uid:
-        anchor = OwnerReference("v1", "ConfigMap", names.ANCHOR, anchor_uid)
+    if anchor is not None:
         # One that the garbage collector does not find would have the account deleted.
-        others = [owner for owner in owners if (owner.kind, owner.name) != ("ConfigMap", names.ANCHOR)]
+        others = [owner for owner in owners if (owner.kind, owner.name) != (anchor.kind, anchor.name)]
         marks["ownerReferences"] = [*others, anchor]
     return marks
 

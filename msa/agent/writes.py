@@ -90,14 +90,14 @@ class ManagedWrites:
     anchor: Anchor
 
     async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
-        body = bodies.service_account(identity, self.anchor.uid)
+        body = bodies.service_account(identity, self.anchor.reference)
         return await self.accounts.create(body, into=ServiceAccount)
 
     async def read_account(self, name: str) -> ServiceAccount:
         return await self.accounts.get(name, into=ServiceAccount)
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
-        body = bodies.service_account_marks(identity, account, self.anchor.uid)
+        body = bodies.service_account_marks(identity, account, self.anchor.reference)
         return await self.accounts.patch(account.metadata.name, body, into=ServiceAccount)
 
     async def delete_account(self, account: ServiceAccount) -> None:

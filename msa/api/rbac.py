@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from msa.api.meta import ObjectMeta
 
@@ -42,3 +42,18 @@ class RoleBinding(Struct, frozen=True, gc=False, rename="camel"):
     metadata: ObjectMeta
     role_ref: RoleRef = RoleRef()
     subjects: tuple[RbacSubject, ...] = ()
+
+
+class StoredRole(Struct, frozen=True, gc=False):
+    """A Role as it comes over the wire; its lists may be null, where somebody emptied them."""
+
+    metadata: ObjectMeta
+    rules: Raw = Raw(b"[]")
+
+
+class StoredRoleBinding(Struct, frozen=True, gc=False, rename="camel"):
+    """A RoleBinding as it comes over the wire, as above."""
+
+    metadata: ObjectMeta
+    role_ref: RoleRef = RoleRef()
+    subjects: Raw = Raw(b"[]")

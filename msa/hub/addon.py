@@ -1,7 +1,7 @@
 """The addon on one cluster: gather -> decide -> act -> status. The key is the cluster's name, which is its namespace on the hub.
 
 Level-triggered and idempotent. The agent is given its rights before its status says that it may register, and it is deployed after
-that; on the way out it goes first, and its rights when it has gone.
+that; on the way out it goes first, then its rights.
 """
 
 from typing import TypeVar
@@ -29,13 +29,12 @@ from msa.policy.installation import (
     LeaveAlone,
     Situation,
     Withdraw,
-    grace,
     verdict,
 )
 from msa.policy.registration import Obstacle
 from msa.runtime.freshness import Freshness, Versioned
 from msa.runtime.ports import Now
-from msa.runtime.result import Done, Key, RequeueAfter, Result
+from msa.runtime.result import Done, Key, Result
 from msa.runtime.store import Store
 
 O = TypeVar("O", Role, RoleBinding, Work)  # noqa: E741 - O for object
@@ -192,13 +191,11 @@ class AddonReconciler:
             await self._put(key, Kind.ROLE_BINDING, _metadata(binding), bodies.role_binding(addon, subject))
 
     async def _withdraw(self, key: Key, why: str) -> Result:
-        """Takes away what is proved ours, the rights last: the agent may need them while its cluster removes it."""
+        """Takes away what is proved ours. The agent needs no rights on the hub any more: its cluster cleans up after it (ADR 0005)."""
         work = _ours(self.caches.works.get(f"{key}/{names.DEPLOY_WORK}"))
         if work is not None and work.metadata.deletion_timestamp is None:
             await self._drop(key, Kind.WORK, work.metadata)
             self.observer.withdrawn(key, why)
-        if left := grace(work, self.now()):
-            return RequeueAfter(left.total_seconds())
         await self._drop(key, Kind.ROLE_BINDING, _metadata(_ours(self._binding(key))))
         await self._drop(key, Kind.ROLE, _metadata(_ours(self._role(key))))
         return Done()

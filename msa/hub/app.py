@@ -17,12 +17,12 @@ from msa.api.addon import AddOnDeploymentConfig, ClusterManagementAddOn, Deploym
 from msa.api.certificates import SigningRequest
 from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
-from msa.api.rbac import Role, RoleBinding
+from msa.api.rbac import Role, RoleBinding, StoredRole, StoredRoleBinding
 from msa.api.work import ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
-from msa.hub.ingest import keep_config, keep_work
+from msa.hub.ingest import keep_binding, keep_config, keep_role, keep_work
 from msa.hub.ports import Kind
 from msa.hub.settings import DeployMode, ManagerSettings
 from msa.hub.telemetry import FleetCollector, Telemetry
@@ -135,8 +135,8 @@ class _Sources:
     fleet: Resource[ClusterManagementAddOn]
     configs: Resource[AddOnDeploymentConfig]
     works: Resource[ManifestWork]
-    roles: Resource[Role]
-    bindings: Resource[RoleBinding]
+    roles: Resource[StoredRole]
+    bindings: Resource[StoredRoleBinding]
     requests: Resource[SigningRequest]
     pull_secrets: Resource[Secret]
 
@@ -162,8 +162,10 @@ class _Sources:
             works=Resource(
                 hub, Selection(work.GROUP, "v1", "manifestworks", fields=named_work), ManifestWork
             ),
-            roles=Resource(hub, Selection(rbac.GROUP, "v1", "roles", fields=role), Role),
-            bindings=Resource(hub, Selection(rbac.GROUP, "v1", "rolebindings", fields=role), RoleBinding),
+            roles=Resource(hub, Selection(rbac.GROUP, "v1", "roles", fields=role), StoredRole),
+            bindings=Resource(
+                hub, Selection(rbac.GROUP, "v1", "rolebindings", fields=role), StoredRoleBinding
+            ),
             requests=Resource(
                 hub,
                 Selection(certificates.GROUP, "v1", "certificatesigningrequests", labels=SELECTOR),
@@ -181,8 +183,8 @@ class _Sources:
             fleet=Informer(self.fleet, rng, metrics),
             configs=Informer(self.configs, rng, metrics, transform=keep_config, optional=True),
             works=Informer(self.works, rng, metrics, transform=keep_work),
-            roles=Informer(self.roles, rng, metrics),
-            bindings=Informer(self.bindings, rng, metrics),
+            roles=Informer(self.roles, rng, metrics, transform=keep_role),
+            bindings=Informer(self.bindings, rng, metrics, transform=keep_binding),
             requests=Informer(self.requests, rng, metrics, indexes={BY_CLUSTER: cluster_of}),
             pull_secrets=Informer(self.pull_secrets, rng, metrics) if with_pull_secret else None,
         )

@@ -7,6 +7,7 @@ import msgspec
 
 from msa.api import names
 from msa.api.addon import AddOnDeploymentConfig, DeploymentConfig, DeploymentConfigSpec
+from msa.api.rbac import RbacSubject, Role, RoleBinding, Rule, StoredRole, StoredRoleBinding
 from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work
 from msa.hub.render import spec_digest
 from msa.policy.deployment import spec_hash
@@ -47,6 +48,23 @@ def _read(read: Callable[[], R]) -> R:
         return read()
     except RecursionError:
         raise ValueError("its spec is nested too deeply") from None
+
+
+def keep_role(stored: StoredRole) -> Role:
+    """A Role; of rules that cannot be read nothing is kept, so that they are written anew."""
+    return Role(stored.metadata, _list_of(stored.rules, Rule))
+
+
+def keep_binding(stored: StoredRoleBinding) -> RoleBinding:
+    """A RoleBinding, as above."""
+    return RoleBinding(stored.metadata, stored.role_ref, _list_of(stored.subjects, RbacSubject))
+
+
+def _list_of(stored: msgspec.Raw, of: type[R]) -> tuple[R, ...]:
+    try:
+        return msgspec.json.decode(stored, type=tuple[of, ...])  # type: ignore[valid-type]  # a type made at run time
+    except msgspec.MsgspecError:
+        return ()
 
 
 def _feedback(manifests: tuple[ManifestCondition, ...]) -> dict[str, int | str]:

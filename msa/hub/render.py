@@ -31,6 +31,7 @@ _FEEDBACK = (
     ("available", '.status.conditions[?(@.type=="Available")].status'),
     ("problem", '.status.conditions[?(@.type=="Available")].message'),
     ("progress", '.status.conditions[?(@.type=="Progressing")].message'),
+    ("rollout", '.status.conditions[?(@.type=="Progressing")].reason'),
 )
 
 _DEFAULTS = {"feedbackScrapeType": "Poll"}
@@ -198,7 +199,12 @@ def _service_monitor(namespace: str, labels: dict[str, str]) -> Manifest:
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "ServiceMonitor",
-        "metadata": {"name": names.AGENT_DEPLOYMENT, "namespace": namespace, "labels": labels},
+        # No empty map: the API server drops it from what is embedded, and the work would never be as it is wanted.
+        "metadata": {
+            "name": names.AGENT_DEPLOYMENT,
+            "namespace": namespace,
+            **({"labels": labels} if labels else {}),
+        },
         "spec": {
             "endpoints": [{"port": "metrics"}],
             "namespaceSelector": {"matchNames": [namespace]},

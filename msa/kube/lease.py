@@ -1,5 +1,6 @@
 """A coordination.k8s.io/v1 Lease as `runtime.ports.LeaseLock`."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,16 +35,26 @@ class KubeLease:
         transport: to its API server.
         namespace: where it is.
         name: its name.
+        owner: the ownerReference of the object that it shall go with, None for none.
         fenced: False for the Lease of the leader election itself, which opens the fence.
     """
 
-    def __init__(self, transport: Transport, namespace: str, name: str, *, fenced: bool = True) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        namespace: str,
+        name: str,
+        *,
+        owner: Callable[[], object] = lambda: None,
+        fenced: bool = True,
+    ) -> None:
         selection = Selection(
             "coordination.k8s.io", "v1", "leases", namespace, fields=f"metadata.name={name}"
         )
         self._leases = Resource(transport, selection, _Lease, fenced=fenced)
         self._namespace = namespace
         self._name = name
+        self._owner = owner
 
     async def get(self) -> LeaseRecord | None:
         try:
@@ -55,7 +66,7 @@ class KubeLease:
         return _record(await self._leases.create(self._body(record), into=_Lease))
 
     async def update(self, record: LeaseRecord) -> LeaseRecord:
-        return _record(await self._leases.update(self._name, self._body(record), into=_Lease))
+        return _record(await self._leases.patch(self._name, self._body(record), into=_Lease))
 
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
         known = record.resource_version if record is not None else ""
@@ -70,9 +81,12 @@ class KubeLease:
             raise ShortWatch("the watch of the Lease ended before its time")
 
     def _body(self, record: LeaseRecord) -> dict[str, Any]:
+        """To be created, or merged into what is stored: marks of others stay."""
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
         if record.resource_version:
             metadata["resourceVersion"] = record.resource_version
+        if (owner := self._owner()) is not None:
+            metadata["ownerReferences"] = [owner]
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",

@@ -22,6 +22,9 @@ MANIFEST_APPLIED: Final = "ManifestApplied"
 DEGRADED: Final = "Degraded"
 INVALID_CONFIGURATION: Final = "InvalidConfiguration"
 S = TypeVar("S", bound=msgspec.Struct)
+_SETTLED: Final = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
+"""Reasons of a Deployment's condition Progressing: it has come up before, or has not for too long. Else it is on its way."""
+
 _LEASE: Final = HealthCheck("Lease")
 
 
@@ -130,7 +133,7 @@ def _health(stored: Work) -> list[Condition]:
     match feedback.get("available"):
         case "True":
             return [Condition(DEGRADED, "False", "AgentRuns", "the agent's Deployment is available")]
-        case "False":
+        case "False" if feedback.get("rollout") in _SETTLED:
             why = feedback.get("problem") or feedback.get("progress") or "it does not say why"
             message = f"the agent's Deployment {names.AGENT_DEPLOYMENT} is not available on the managed cluster: {why}"
             return [Condition(DEGRADED, "True", "AgentNotAvailable", message[:1000])]

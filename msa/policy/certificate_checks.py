@@ -5,7 +5,7 @@ from typing import Final, TypeAlias
 
 from attrs import frozen
 
-from msa.api import subjects
+from msa.api import names, subjects
 from msa.policy.doubts import Doubt, Reason, differs
 from msa.policy.signing_request import (
     ALTERNATIVE_NAME,
@@ -22,6 +22,11 @@ KEY_USAGES: Final = (bytes.fromhex("03020780"), bytes.fromhex("030205a0"))
 """The DER of digital signature alone, and with key encipherment."""
 
 LEAST_RSA_BITS: Final = 2048
+
+_DNS_NAME: Final = f"{names.ADDON}.addon.open-cluster-management.io"
+OCM_DNS_NAME: Final = bytes((0x30, len(_DNS_NAME) + 2, 0x82, len(_DNS_NAME))) + _DNS_NAME.encode()
+"""The DER of the one alternative name that there may be, a sequence of one dNSName. OCM's registration agent asks for it, whatever the
+addon; nobody is anybody by it: an API server takes who a client is from the common name and the organisations."""
 
 
 @frozen
@@ -72,11 +77,12 @@ def _foreign_attribute(opened: Opened) -> Doubt | None:
 
 
 def _alternative_names(opened: Opened) -> Doubt | None:
-    found = [value.decode("latin-1") for oid, value in opened.asked.extensions if oid == ALTERNATIVE_NAME]
-    if not found:
+    found = [value for oid, value in opened.asked.extensions if oid == ALTERNATIVE_NAME]
+    if found in ([], [OCM_DNS_NAME]):
         return None
-    remedy = "leave the subjectAltName extension out"
-    return differs(Reason.ALTERNATIVE_NAMES, "alternative names", ", ".join(found), "none", remedy)
+    shown = ", ".join(value.decode("latin-1") for value in found)
+    wanted = f"at most the DNS name {_DNS_NAME}, which OCM puts there, once and nothing besides"
+    return differs(Reason.ALTERNATIVE_NAMES, "alternative names", shown, wanted, "leave the others out")
 
 
 def _foreign_extension(opened: Opened) -> Doubt | None:
@@ -119,7 +125,7 @@ CHECKS: tuple[Check, ...] = (
     _wrong_organisations,  # in its groups alone
     _foreign_name_part,  # and nothing else
     _foreign_attribute,  # nothing is asked for in a way that we do not look at
-    _alternative_names,  # no name besides the subject
+    _alternative_names,  # no name besides the subject, but the one that means nothing
     _foreign_extension,  # no power besides
     _wrong_key_usage,  # the key is for a client's use
     _key_not_allowed,  # the key cannot be guessed

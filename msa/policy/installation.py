@@ -1,17 +1,12 @@
 """Shall the agent be on this cluster: decided from what OCM says of the cluster and of the addon there. Pure."""
 
-from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 
 from msa.api.addon import ClusterManagementAddOn, ManagedClusterAddOn
 from msa.api.cluster import ManagedCluster
-from msa.api.work import Work
 from msa.policy.registration import is_ours
-
-PATIENCE: Final = timedelta(minutes=5)
-"""How long a cluster may take to remove the agent before its rights go all the same: it may be gone for good."""
 
 
 @frozen
@@ -67,16 +62,3 @@ def verdict(situation: Situation) -> Verdict:
     if not is_ours(addon):
         return LeaveAlone("OCM has not made the addon the fleet's yet")
     return Install(cluster, addon)
-
-
-def grace(work: Work | None, now: datetime) -> timedelta:
-    """How much longer an agent that must go keeps its rights: until its cluster has removed it, but not for ever.
-
-    Args:
-        work: what deploys it, on its way out; None where it is gone.
-        now: by the hub's clock, as the time of the deletion is.
-    """
-    if work is None:
-        return timedelta()
-    deleted = work.metadata.deletion_timestamp or now
-    return max(deleted + PATIENCE - now, timedelta())

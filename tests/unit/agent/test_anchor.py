@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from msa.agent import bodies
-from msa.agent.anchor import ConfigMap
+from msa.agent.anchor import Anchor, ConfigMap
 from msa.agent.ingest import slim_account
 from msa.api import names
 from msa.api.core import ServiceAccount
@@ -28,7 +28,7 @@ class Anchored(World):
 
     async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
         account = await super().create_account(identity)
-        body = bodies.service_account(identity, self.anchor_uid)
+        body = bodies.service_account(identity, self.reference)
         return self._keep(account, body.get("metadata", {}).get("ownerReferences", []))
 
     async def read_account(self, name: str) -> ServiceAccount:
@@ -38,13 +38,12 @@ class Anchored(World):
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
         self._write("mark account")
-        body = bodies.service_account_marks(identity, account, self.anchor_uid)
+        body = bodies.service_account_marks(identity, account, self.reference)
         return self._keep(account, body["metadata"]["ownerReferences"])
 
     @property
-    def anchor_uid(self) -> str:
-        found = self.anchors.get(f"{builders.NAMESPACE}/{names.ANCHOR}")
-        return found.metadata.uid if found is not None else ""
+    def reference(self) -> OwnerReference | None:
+        return Anchor(self.anchors, builders.NAMESPACE).reference
 
     def _keep(self, account: ServiceAccount, owners: list[OwnerReference]) -> ServiceAccount:
         self.version += 1
@@ -129,7 +128,9 @@ async def test_nothing_is_made_any_more_once_the_anchor_is_lifted(world: Anchore
 def test_owners_of_an_account_that_was_handed_over_stay() -> None:
     account = builders.account()
     handed_over = ServiceAccount(replace(account.metadata, owner_references=(FOREIGN,)))
-    body = bodies.service_account_marks(builders.identity(), handed_over, "first")
+    body = bodies.service_account_marks(
+        builders.identity(), handed_over, OwnerReference("v1", "ConfigMap", names.ANCHOR, "first")
+    )
     assert body["metadata"]["ownerReferences"] == [
         FOREIGN,
         OwnerReference("v1", "ConfigMap", names.ANCHOR, "first"),

@@ -83,7 +83,9 @@ async def test_while_a_rollout_has_not_reached_the_cluster_it_is_told_how_the_ru
     _use(fleet, reference(config()))
     await install(fleet)
     fleet.put(config(generation=2, agentInstallNamespace="agents"))
-    fleet.applied(feedback={"available": "False", "problem": "no nodes"})
+    fleet.applied(
+        feedback={"available": "False", "problem": "no nodes", "rollout": "ProgressDeadlineExceeded"}
+    )
     await settle(fleet, reconciler_of(fleet))
     assert fleet.writes == ["status"]
     assert "no nodes" in fleet.conditions()["Degraded"].message
@@ -213,7 +215,9 @@ async def test_conditions_and_fields_of_others_survive_a_status_write(fleet: Fle
 
 async def test_an_agent_that_does_not_come_up_is_told_with_the_reason_once(fleet: Fleet) -> None:
     await install(fleet)
-    fleet.applied(feedback={"available": "False", "problem": "no nodes"})
+    fleet.applied(
+        feedback={"available": "False", "problem": "no nodes", "rollout": "ProgressDeadlineExceeded"}
+    )
     reconcile = reconciler_of(fleet)
     await settle(fleet, reconcile)
     await settle(fleet, reconcile)

@@ -305,7 +305,13 @@ def test_the_work_has_reported_why_the_agent_does_not_come_up() -> None:
     }
     (rule,) = configured["feedbackRules"]
     assert rule["type"] == "JSONPaths"
-    assert {path["name"] for path in rule["jsonPaths"]} == {"ready", "available", "problem", "progress"}
+    assert {path["name"] for path in rule["jsonPaths"]} == {
+        "ready",
+        "available",
+        "problem",
+        "progress",
+        "rollout",
+    }
 
 
 def test_the_digest_is_that_of_the_meaning() -> None:

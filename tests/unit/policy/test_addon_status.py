@@ -19,6 +19,8 @@ WORK = Work(ObjectMeta(name="w", generation=4), "digest", (APPLIED,), {}, ())
 FOUND = Findings("agents", None, (), None, WORK)
 FIRST = {"RegistrationApplied": "True", "ManifestApplied": "True"}
 
+UP, LATE = "NewReplicaSetAvailable", "ProgressDeadlineExceeded"
+
 
 def status(
     found: Findings = FOUND, before: AddonStatus | None = None, version: str = "v1beta1"
@@ -110,9 +112,11 @@ def test_what_could_not_be_applied_is_named_and_cut() -> None:
         ({"ready": 1}, None, ""),
         ({"available": "Unknown"}, None, ""),
         ({"available": "True", "ready": 1}, "False", ""),
-        ({"available": "False", "problem": "no quota", "progress": "p"}, "True", "no quota"),
-        ({"available": "False", "progress": "too slow"}, "True", "too slow"),
-        ({"available": "False"}, "True", "does not say why"),
+        ({"available": "False", "problem": "no quota", "progress": "p", "rollout": UP}, "True", "no quota"),
+        ({"available": "False", "progress": "too slow", "rollout": LATE}, "True", "too slow"),
+        ({"available": "False", "rollout": LATE}, "True", "does not say why"),
+        ({"available": "False", "problem": "starting", "rollout": "ReplicaSetUpdated"}, None, ""),
+        ({"available": "False", "problem": "starting"}, None, ""),
     ],
 )
 def test_an_agent_that_does_not_come_up_is_degraded_with_what_the_clusters_side_says_of_it(

@@ -102,6 +102,9 @@ TO_BE_APPROVED = {
     "the key usage extension, not critical": candidate(
         request=asked(extensions=[key_usage(key_encipherment=True, critical=False)])
     ),
+    "the name that OCM's registration agent puts there for every addon": candidate(
+        request=asked(extensions=[dns_names("managed-serviceaccount.addon.open-cluster-management.io")])
+    ),
     "no line feed after the PEM block": candidate(request=encoded(PEM.rstrip())),
     "a life of ten minutes": candidate(expiration_seconds=600),
     "a life of a year": candidate(expiration_seconds=365 * 86400),

@@ -53,6 +53,7 @@ from tests.support.signing_requests import (
 
 OURS: Final = "system:open-cluster-management:c1"
 MAY_SIGN: Final = key_usage(key_encipherment=False)
+OCM_NAME: Final = "managed-serviceaccount.addon.open-cluster-management.io"
 SERVER_NAME: Final = dns_names("kubernetes.default.svc")
 SERVER_AUTH: Final = extension("2.5.29.37", tlv(SEQUENCE, bytes.fromhex("06082b06010505070301")))
 CLIENT_AUTH: Final = extension("2.5.29.37", tlv(SEQUENCE, bytes.fromhex("06082b06010505070302")))
@@ -173,6 +174,30 @@ CONTENTS = {
     "with the name of a server": (
         Reason.ALTERNATIVE_NAMES,
         candidate(request=asked(extensions=[SERVER_NAME])),
+    ),
+    "with the name that OCM puts there, twice": (
+        Reason.ALTERNATIVE_NAMES,
+        candidate(request=asked(extensions=[dns_names(OCM_NAME, OCM_NAME)])),
+    ),
+    "with the name that OCM puts there, in two extensions": (
+        Reason.ALTERNATIVE_NAMES,
+        candidate(request=asked(extensions=[dns_names(OCM_NAME), dns_names(OCM_NAME)])),
+    ),
+    "with the name that OCM puts there and the name of a server": (
+        Reason.ALTERNATIVE_NAMES,
+        candidate(request=asked(extensions=[dns_names(OCM_NAME, "kubernetes.default.svc")])),
+    ),
+    "with the name that OCM puts there for another addon": (
+        Reason.ALTERNATIVE_NAMES,
+        candidate(request=asked(extensions=[dns_names("work-manager.addon.open-cluster-management.io")])),
+    ),
+    "with the name that OCM puts there as an e-mail address": (
+        Reason.ALTERNATIVE_NAMES,
+        candidate(
+            request=asked(
+                extensions=[extension(ALTERNATIVE_NAME, tlv(SEQUENCE, tlv(0x81, OCM_NAME.encode())))]
+            )
+        ),
     ),
     "with the name of a server besides key usage": (
         Reason.ALTERNATIVE_NAMES,

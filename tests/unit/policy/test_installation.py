@@ -5,8 +5,6 @@ import pytest
 from attrs import evolve
 
 from msa.api.cluster import ClusterSpec
-from msa.api.meta import ObjectMeta
-from msa.api.work import Work
 from msa.policy import installation
 from msa.policy.installation import Install, LeaveAlone, Situation, Withdraw
 from tests.support.builders import START
@@ -52,25 +50,3 @@ def test_an_addon_that_is_not_the_fleets_is_neither_installed_nor_removed() -> N
     assert isinstance(
         installation.verdict(evolve(WANTED, addon=with_(addon(), owner_references=()))), LeaveAlone
     )
-
-
-@pytest.mark.parametrize(
-    ("deleted", "left"),
-    [
-        (None, FIVE_MINUTES),
-        (START, FIVE_MINUTES),
-        (START - SECOND, FIVE_MINUTES - SECOND),
-        (START - FIVE_MINUTES + SECOND, SECOND),
-        (START - FIVE_MINUTES, timedelta()),
-        (START - timedelta(days=1), timedelta()),
-    ],
-)
-def test_an_agent_that_must_go_keeps_its_rights_for_five_minutes_from_its_deletion(
-    deleted: Any, left: timedelta
-) -> None:
-    work = Work(ObjectMeta(name="w", deletion_timestamp=deleted), "", (), {}, ())
-    assert installation.grace(work, START) == left
-
-
-def test_an_agent_that_is_gone_needs_no_rights() -> None:
-    assert installation.grace(None, START) == timedelta()

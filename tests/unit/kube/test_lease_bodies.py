@@ -1,0 +1,53 @@
+"""What is sent to keep a Lease."""
+
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from msa.kube.credentials import Credential
+from msa.kube.lease import KubeLease
+from msa.kube.transport import Transport
+from msa.runtime.metrics import Metrics
+from msa.runtime.ports import LeaseRecord
+
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "anchor", "uid": "u"}
+
+
+class Recording(Transport):
+    def __init__(self) -> None:
+        async def load() -> Credential:
+            raise AssertionError
+
+        super().__init__(load, Metrics(CollectorRegistry()))
+        self.sent: list[tuple[str, str, Any]] = []
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        content_type: str = "",
+        accept: str = "",
+        fenced: bool = True,
+    ) -> bytes:
+        self.sent.append((method, content_type, msgspec.json.decode(body or b"{}")))
+        return b'{"metadata":{"name":"lock","namespace":"ns","resourceVersion":"8"}}'
+
+
+async def test_a_renewal_is_merged_so_that_marks_of_others_stay_and_fails_if_somebody_was_faster() -> None:
+    transport = Recording()
+    await KubeLease(transport, "ns", "lock").update(LeaseRecord("me", 15, None, None, resource_version="7"))
+    ((method, content_type, body),) = transport.sent
+    assert (method, content_type) == ("PATCH", "application/merge-patch+json")
+    assert body["metadata"] == {"name": "lock", "namespace": "ns", "resourceVersion": "7"}
+
+
+async def test_a_lease_goes_with_its_owner_from_the_first_renewal_on_that_knows_it() -> None:
+    transport, owner = Recording(), dict[str, str]()
+    lease = KubeLease(transport, "ns", "lock", owner=lambda: owner or None)
+    await lease.create(LeaseRecord("me", 15, None, None))
+    owner.update(OWNER)
+    await lease.update(LeaseRecord("me", 15, None, None, resource_version="7"))
+    assert [body["metadata"].get("ownerReferences") for _, _, body in transport.sent] == [None, [OWNER]]
