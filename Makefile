@@ -76,6 +76,9 @@ demo: venv binaries ## One identity end to end on two real control planes; ONCE=
 bench: venv binaries ## Measure against a raw client in the same run; table and build/bench.json.
 	@$(RUN) hack.bench
 
+bench-manager: venv binaries ## The same for the addon manager and 1,000 clusters; build/bench-manager.json.
+	@$(RUN) hack.bench_manager
+
 cluster-up: venv binaries ## Start a control plane, NAME=hub.
 	@$(RUN) hack.clusters up $(NAME)
 
@@ -100,4 +103,4 @@ deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits
 undeploy: venv ## Delete all of it but the CRD and the namespace.
 	@$(RUN) hack.deploy down
 
-.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep demo bench cluster-up cluster-down kubeconfig
+.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep demo bench bench-manager cluster-up cluster-down kubeconfig

@@ -115,8 +115,6 @@ def _whoami(member: Member, addon: Addon, name: str) -> str:
 def _life(member: Member) -> None:
     """From a cluster's acceptance to its end."""
     fleet, addon = member.fleet, _addon(member)
-    # Leases of an agent that was here before stay behind: one would say that ours is available, the other would keep it from leading.
-    member.managed.kubectl("delete", "leases", "--all", "-n", INSTALL)
     with _joined(member):
         _wait_available(member)
         identities.create(addon, "visitor")
@@ -139,10 +137,13 @@ def _life(member: Member) -> None:
 
 def _left(member: Member) -> list[str]:
     """What of the addon is on the cluster still."""
-    kinds = "deployments,replicasets,pods,secrets,services,roles,rolebindings,serviceaccounts"
+    kinds = (
+        "deployments,replicasets,pods,secrets,services,roles,rolebindings,serviceaccounts,configmaps,leases"
+    )
     found = member.managed.kubectl("get", kinds, "-n", INSTALL, "-o", "name").split()
     rights = member.managed.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name").split()
-    return [name for name in found if name != "serviceaccount/default"] + [
+    clusters_own = ("serviceaccount/default", "configmap/kube-root-ca.crt")
+    return [name for name in found if name not in clusters_own] + [
         name for name in rights if names.ADDON in name
     ]
 
