@@ -70,7 +70,7 @@ test-deep: venv ## The long runs: generated faults against the runtime, a year o
 
 ##@ Try
 
-demo: venv binaries ## One identity end to end on two real control planes; ONCE=1 ends after the tour.
+demo: venv binaries ## A hub, clusters that join and leave, identities used, on real control planes; ONCE=1 ends after the tour.
 	@$(RUN) hack.demo $(if $(ONCE),--once)
 
 bench: venv binaries ## Measure against a raw client in the same run; table and build/bench.json.

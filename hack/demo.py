@@ -1,25 +1,63 @@
-"""A tour of one identity on two real control planes: `python -m hack.demo [--once]`.
+"""A tour of the addon on a hub and managed clusters, real control planes on loopback: `python -m hack.demo [--once]`.
 
-Starts a hub and a managed cluster on loopback and the agent with the rights it has for real, and shows each step as the command
-that a user would type.
+Installs the addon as its manifests do it, lets clusters join and leave, and shows each step as the command that a user would
+type. Without --once all of it then stays up until Ctrl-C.
 """
 
 import json
-import shlex
+import os
+import signal
 import sys
 import time
-from base64 import b64decode
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
-import yaml
+from attrs import frozen
 
-from hack.addon import MANIFESTS, Addon
-from hack.clusters import HOME, Cluster, free_ports, running
-from hack.processes import wait_until
+from hack import binaries
+from hack.addon import MANIFESTS
+from hack.clusters import Cluster, ClusterError
+from hack.demo_leave import join_and_leave
+from hack.demo_stage import (
+    agents,
+    as_user,
+    available,
+    deployed_manager,
+    fetched,
+    hub_with_ocm,
+    last_words,
+    managed_cluster,
+    port_of,
+    token_of,
+)
+from hack.demo_talk import DemoError, relative, run, say, title, typed, waiting
+from hack.ocm.fleet import Fleet, Manager, Member
 from msa.api import names
 
-_NAMESPACE = "cluster1"
-_BOLD, _DIM, _PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
+_INSTALL = names.DEFAULT_INSTALL_NAMESPACE
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE = 40.0
+_INTERRUPTED = 130
+_ASKED = (
+    "create manifestworks -n cluster1",
+    "create secrets -n cluster1",
+    "create deployments -n cluster1",
+    "create pods -n kube-system",
+)
+
+
+@frozen
+class Scene:
+    """What runs once the addon is there."""
+
+    fleet: Fleet
+    manager: Manager
+    members: tuple[Member, ...]
+
+    @property
+    def hub(self) -> Cluster:
+        return self.fleet.hub
 
 
 def main(arguments: list[str]) -> int:
@@ -27,154 +65,200 @@ def main(arguments: list[str]) -> int:
     if arguments and not once:
         print(__doc__, file=sys.stderr)
         return 2
-    start = time.monotonic()
-    title(
-        "Starting a hub and a managed cluster: etcd, kube-apiserver and kube-controller-manager each, on loopback"
-    )
-    with running("demo-hub") as hub, running("demo-managed") as managed:
-        say(f"both are up after {time.monotonic() - start:.1f} s")
-        tour(hub, managed)
+    _stop_once()
+    start, parent = time.monotonic(), os.getppid()
+    with ExitStack() as stack, _explained():
+        scene = tour(stack)
         title(f"That was the tour: {time.monotonic() - start:.0f} s")
         if not once:
-            stay(hub, managed)
+            stay(scene, parent)
     return 0
 
 
-def tour(hub: Cluster, managed: Cluster) -> None:
-    title("Installing the CRD, and starting the agent with its few rights on both sides")
-    health, metrics = free_ports(2)
-    addon = Addon(hub, managed, _NAMESPACE, health_port=health, metrics_port=metrics)
-    addon.install()
-    addon.start()
-    say(f"the agent is ready; its log is {relative(addon.process.log)}")
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A failure with the last lines of the logs, which go with everything else."""
     try:
-        identity(hub, managed)
-        healing(hub)
-        rotation(hub)
-        show_metrics(addon)
-    finally:
-        title("Stopping the agent")
-        addon.stop()
+        yield
+    except (DemoError, ClusterError, RuntimeError) as error:
+        print(f"\ndemo: {error}\n\n{last_words()}", file=sys.stderr)
+        sys.exit(1)
 
 
-def identity(hub: Cluster, managed: Cluster) -> None:
-    title("A hub admin asks for an identity on cluster1")
-    run(hub, "apply", "-n", _NAMESPACE, "-f", str(MANIFESTS / "samples/my-sample.yaml"))
-    run(hub, "apply", "-n", _NAMESPACE, "-f", str(MANIFESTS / "samples/short-lived.yaml"))
-    run(hub, "wait", "-n", _NAMESPACE, "msa", "--all", "--for=condition=Ready", "--timeout=20s")
-    run(hub, "get", "msa", "-n", _NAMESPACE, "-o", "wide")
-    run(hub, "describe", "msa", "-n", _NAMESPACE, "my-sample")
-    run(hub, "get", "secret", "-n", _NAMESPACE)
-    title("The token works on cluster1, as far as RBAC there allows")
+def _stop_once() -> None:
+    """The first signal ends the demo in good order, and is not disturbed by more."""
+
+    def stop(_number: int, _frame: object) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)
+
+
+def tour(stack: ExitStack) -> Scene:
+    """Raises DemoError where something is not as it should be."""
+    title(
+        "A hub and two managed clusters: etcd, kube-apiserver and kube-controller-manager each, on loopback"
+    )
+    start = time.monotonic()
+    fleet = stack.enter_context(hub_with_ocm())
+    say(f"the hub is up with OCM's stand-ins after {time.monotonic() - start:.1f} s")
+    members = tuple(stack.enter_context(managed_cluster(fleet, name)) for name in ("cluster1", "cluster2"))
+    say(f"both clusters are up after {time.monotonic() - start:.1f} s")
+    scene = Scene(fleet, install(stack, fleet.hub), members)
+    join(scene)
+    third = stack.enter_context(managed_cluster(fleet, "cluster3"))
+    say("(a third cluster is up by now that the hub does not know yet)")
+    identities(scene)
+    for member in members:
+        use(scene.hub, member)
+    healing(scene.hub)
+    rotation(scene.hub)
+    show_metrics(scene)
+    join_and_leave(third)
+    return scene
+
+
+def install(stack: ExitStack, hub: Cluster) -> Manager:
+    title("The addon is installed on the hub: the CRD, then what the chart renders by default")
+    run(hub, "apply", "--server-side", "-f", str(MANIFESTS / "crd/bases"))
+    run(hub, "apply", "-k", str(MANIFESTS / "default"))
+    say(
+        "there is no node here: the manager runs as a process, with its Deployment's arguments and its ServiceAccount's token"
+    )
+    manager = stack.enter_context(deployed_manager(hub))
+    ready = manager.ports[0]
+    waiting("the manager is ready", lambda: fetched(ready, "/readyz").startswith("ok"), _PATIENCE)
+    _show_rights(manager)
+    return manager
+
+
+def _show_rights(manager: Manager) -> None:
+    """Few, but for those that it hands on to the agents."""
+    own = f"--kubeconfig={manager.kubeconfig}"
+    typed("kubectl auth whoami    # as the manager", manager.hub.kubectl("auth", "whoami", own))
+    for request in _ASKED:
+        answer = manager.hub.kubectl("auth", "can-i", *request.split(), own, check=False)
+        typed(f"kubectl auth can-i {request}    # as the manager", answer)
+    say("it may write Secrets as the agents may: RBAC lets nobody grant what he does not have")
+
+
+def join(scene: Scene) -> None:
+    title("Two clusters join the hub, and get their agents by themselves")
+    for member in scene.members:
+        member.join()
+    run(scene.hub, "get", "managedclusters")
+    run(scene.hub, "get", "managedclusteraddon", "-A")
+    for member in scene.members:
+        waiting(
+            f"the addon is AVAILABLE on {member.name}",
+            partial(available, scene.fleet, member.name),
+            _PATIENCE,
+        )
+    run(scene.hub, "get", "managedclusteraddon", "-A")
+    run(scene.hub, "get", "roles,rolebindings,manifestworks", "-n", "cluster1")
+    say("and on cluster1:")
+    run(scene.members[0].managed, "get", "deployments,pods,leases", "-n", _INSTALL)
+
+
+def identities(scene: Scene) -> None:
+    title("A hub admin asks for identities on both clusters")
+    hub = scene.hub
+    run(hub, "apply", "-n", "cluster1", "-f", str(MANIFESTS / "samples"))
+    run(hub, "apply", "-n", "cluster2", "-f", str(MANIFESTS / "samples/my-sample.yaml"))
+    for member in scene.members:
+        run(hub, "wait", "-n", member.name, "msa", "--all", "--for=condition=Ready", "--timeout=20s")
+    run(hub, "get", "msa", "-A", "-o", "wide")
+    run(hub, "describe", "msa", "-n", "cluster1", "my-sample")
+    run(hub, "get", "secret", "-A", "-l", f"{names.LABEL_MANAGED}=true")
+
+
+def use(hub: Cluster, member: Member) -> None:
+    managed, name = member.managed, member.name
+    title(f"The token works on {name}, as far as RBAC there allows")
     managed.kubectl("create", "clusterrole", "namespace-reader", "--verb=get,list", "--resource=namespaces")
-    account = f"--serviceaccount={names.DEFAULT_INSTALL_NAMESPACE}:my-sample"
+    account = f"--serviceaccount={_INSTALL}:my-sample"
     run(managed, "create", "clusterrolebinding", "my-sample", "--clusterrole=namespace-reader", account)
-    token = token_of(hub, "my-sample")
-    for what in ("namespaces", "secrets"):
-        print(f"{_BOLD}$ kubectl --server=$CLUSTER1 --token=$TOKEN get {what}{_PLAIN}")
-        print(as_holder(managed, token, "get", what))
+    token = token_of(hub, name, "my-sample")
+    for what, expected in (("namespaces", _INSTALL), ("secrets", "Forbidden")):
+        answer = as_holder(managed, token, "get", what)
+        typed(f"kubectl --server=${name.upper()} --token=$TOKEN get {what}", answer)
+        if expected not in answer:
+            raise DemoError(f"the answer should have told of {expected}")
 
 
 def healing(hub: Cluster) -> None:
     title("The Secret is deleted; it comes back with a new token")
-    before = token_of(hub, "my-sample")
-    run(hub, "delete", "secret", "-n", _NAMESPACE, "my-sample")
-    wait_until(lambda: token_of(hub, "my-sample") not in ("", before), 10)
-    run(hub, "get", "secret", "-n", _NAMESPACE, "my-sample")
+    before = token_of(hub, "cluster1", "my-sample")
+    run(hub, "delete", "secret", "-n", "cluster1", "my-sample")
+    waiting("it is back", lambda: token_of(hub, "cluster1", "my-sample") not in ("", before), 10)
+    run(hub, "get", "secret", "-n", "cluster1", "my-sample")
 
 
 def rotation(hub: Cluster) -> None:
     title("A shorter life is asked for: the token is replaced at once")
-    before = token_of(hub, "my-sample")
-    run(
-        hub,
-        "patch",
-        "msa",
-        "-n",
-        _NAMESPACE,
-        "my-sample",
-        "--type=merge",
-        "-p",
-        json.dumps({"spec": {"rotation": {"validity": "1h"}}}),
+    before = token_of(hub, "cluster1", "my-sample"), _expiry(hub)
+    patch = json.dumps({"spec": {"rotation": {"validity": "1h"}}})
+    run(hub, "patch", "msa", "-n", "cluster1", "my-sample", "--type=merge", "-p", patch)
+    waiting(
+        "there is another token", lambda: token_of(hub, "cluster1", "my-sample") not in ("", before[0]), 10
     )
-    wait_until(lambda: token_of(hub, "my-sample") not in ("", before), 10)
-    time.sleep(0.5)  # for the status, which is written after the Secret
-    run(hub, "get", "msa", "-n", _NAMESPACE)
-    run(hub, "events", "-n", _NAMESPACE)
+    waiting("the status tells of it", lambda: _expiry(hub) != before[1], 10)
+    run(hub, "get", "msa", "-n", "cluster1")
+    run(hub, "events", "-n", "cluster1")
 
 
-def show_metrics(addon: Addon) -> None:
-    title("What Prometheus sees")
-    print(
-        "\n".join(
-            line
-            for line in addon.metrics().splitlines()
-            if line.startswith(("msa_rotations", "msa_token_exp", "msa_ready"))
-        )
+def _expiry(hub: Cluster) -> str:
+    path = "jsonpath={.status.expirationTimestamp}"
+    return hub.kubectl("get", "msa", "-n", "cluster1", "my-sample", "-o", path)
+
+
+def show_metrics(scene: Scene) -> None:
+    title("What Prometheus sees of the manager, and of the agent on cluster1")
+    agent = next(process for process in agents(scene.members[0]) if process.pid() is not None)
+    _show_metrics(
+        scene.manager.ports[1], ("msa_addon_clusters", "msa_csr_decisions_total", "msa_addon_writes")
     )
+    _show_metrics(port_of(agent, "--metrics-bind-address"), ("msa_rotations", "msa_token_exp", "msa_ready"))
 
 
-def stay(hub: Cluster, managed: Cluster) -> None:
-    """Keeps everything running until Ctrl-C."""
-    addon = Addon(hub, managed, _NAMESPACE, health_port=free_ports(1)[0])
-    addon.start()
+def _show_metrics(port: int, prefixes: tuple[str, ...]) -> None:
+    lines = [line for line in fetched(port, "/metrics").splitlines() if line.startswith(prefixes)]
+    typed(f"curl -s http://127.0.0.1:{port}/metrics | grep -E '^({'|'.join(prefixes)})'", "\n".join(lines))
+
+
+def stay(scene: Scene, parent: int) -> None:
+    """Keeps everything running until Ctrl-C, or until the parent, make, is gone, which may have been killed."""
+    hub, managed = scene.hub, scene.members[0].managed
     print("\nAll of it keeps running until Ctrl-C. To try:\n")
-    install = names.DEFAULT_INSTALL_NAMESPACE
     print(f"  export PATH={hub.binaries['kubectl'].parent}:$PATH    # kubectl of this release")
     print(f"  export KUBECONFIG={relative(hub.kubeconfig)}            # the hub")
-    print(f"  kubectl get msa -n {_NAMESPACE} -w")
-    print(f"  kubectl delete secret -n {_NAMESPACE} my-sample                    # and it comes back")
-    print(f"  kubectl delete msa -n {_NAMESPACE} short-lived                     # and all of it goes")
-    print(f"  kubectl apply -n {_NAMESPACE} -f manifests/samples/short-lived.yaml")
-    print(f"  kubectl --kubeconfig={relative(managed.kubeconfig)} get serviceaccounts -n {install}\n")
+    print("  kubectl get msa -A -w")
+    print("  kubectl delete secret -n cluster1 my-sample                    # and it comes back")
+    print("  kubectl delete msa -n cluster1 short-lived                     # and all of it goes")
+    print("  kubectl apply -n cluster2 -f manifests/samples/short-lived.yaml")
+    print(f"  kubectl --kubeconfig={relative(managed.kubeconfig)} get serviceaccounts -n {_INSTALL}")
+    print("  kubectl delete role -n cluster1 managed-serviceaccount-addon-agent    # and it comes back")
+    print("  kubectl delete managedcluster cluster2                         # and its agent goes")
+    print(f"  tail -f {relative(scene.manager.process.log)}\n", flush=True)
     try:
-        while True:
-            time.sleep(3600)
+        while os.getppid() == parent:
+            time.sleep(1)
     except KeyboardInterrupt:
-        print("\nstopping")
-    finally:
-        addon.stop()
-
-
-def token_of(hub: Cluster, name: str) -> str:
-    """The token in a Secret, "" while there is none."""
-    encoded = hub.kubectl(
-        "get", "secret", "-n", _NAMESPACE, name, "--ignore-not-found", "-o", "jsonpath={.data.token}"
-    )
-    return b64decode(encoded).decode()
+        print("\nstopping", flush=True)
 
 
 def as_holder(cluster: Cluster, token: str, *arguments: str) -> str:
     """What kubectl prints for whoever has the token and nothing else."""
-    config = yaml.safe_load(cluster.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": token}
-    file = cluster.folder / "holder.kubeconfig"
-    file.touch(mode=0o600)
-    file.write_text(yaml.safe_dump(config))
-    try:
-        return cluster.kubectl(*arguments, f"--kubeconfig={file}", check=False).strip()
-    finally:
-        file.unlink()
-
-
-def run(cluster: Cluster, *arguments: str) -> None:
-    """Shows a command and what it prints."""
-    shown = [relative(Path(argument)) if argument.startswith("/") else argument for argument in arguments]
-    print(f"{_BOLD}$ kubectl {shlex.join(shown)}{_PLAIN}", flush=True)
-    print(cluster.kubectl(*arguments).rstrip(), flush=True)
-
-
-def title(text: str) -> None:
-    print(f"\n{_BOLD}== {text}{_PLAIN}", flush=True)
-
-
-def say(text: str) -> None:
-    print(f"{_DIM}{text}{_PLAIN}", flush=True)
-
-
-def relative(path: Path) -> str:
-    return str(path.relative_to(HOME.parents[1])) if path.is_relative_to(HOME.parents[1]) else str(path)
+    return as_user(cluster, {"token": token}, *arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)  # everything is stopped by now
+    except binaries.Unavailable as error:
+        sys.exit(f"demo: {error}")

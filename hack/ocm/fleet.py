@@ -37,12 +37,16 @@ class Fleet:
 
     def install(self) -> None:
         """OCM's CRDs and rights, and ours; without the addon itself."""
+        self.install_ocm()
+        install_crd(self.hub)
+
+    def install_ocm(self) -> None:
+        """OCM's alone, with the namespace that addons' managers live in."""
         files = [file for file in sorted(_CRDS.glob("*.yaml")) if not self._replaced(file)]
         if self.version == "v1beta1":
             files += sorted((_CRDS / "v1beta1").glob("*.yaml"))
         _establish(self.hub, files)
         self.hub.kubectl("apply", f"--filename={_HERE / 'rbac.yaml'}")
-        install_crd(self.hub)
         ensure_namespace(self.hub, names.HUB_NAMESPACE)
 
     def _replaced(self, file: Path) -> bool:
@@ -167,9 +171,13 @@ class Member:
         """Who its agents are on the hub."""
         return f"system:open-cluster-management:{self.name}:{self.agent}"
 
+    def install(self) -> None:
+        """OCM's own kind on it."""
+        _establish(self.managed, sorted((_CRDS / "managed").glob("*.yaml")))
+
     def join(self) -> None:
         """Accepted by the hub, and its agents started."""
-        _establish(self.managed, sorted((_CRDS / "managed").glob("*.yaml")))
+        self.install()
         self.fleet.accept(self.name)
         self.start()
 

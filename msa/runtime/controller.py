@@ -7,7 +7,7 @@ from typing import assert_never
 import anyio
 import structlog
 
-from msa.runtime.errors import ApiError
+from msa.runtime.errors import ApiError, Conflict
 from msa.runtime.freshness import Freshness
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import Reconcile
@@ -120,6 +120,11 @@ class Controller:
     def _answer(self, key: Key, outcome: Result | Exception) -> None:
         """All that can come of a reconcile, worst first."""
         match outcome:
+            case Conflict() as error:  # somebody wrote first: nothing is wrong, it is looked at again
+                self._results["error"].inc()
+                self._errors.inc()
+                self.queue.retry(key)
+                _log.debug("reconcile_conflicted", problem=error.message)
             case ApiError() as error:
                 self._results["error"].inc()
                 self._errors.inc()
