@@ -121,7 +121,8 @@ class Informer(Generic[T]):
         pause = Slices()
         for change in self._writer.replace(objects, version):
             self._tell(change)
-            await pause.maybe()
+            if pause.over():
+                await pause.rest()
         self._synced.set()
         self._settled.set()
 
@@ -132,7 +133,8 @@ class Informer(Generic[T]):
             change = self._fold(event)
             if change is not None:
                 self._tell(change)
-            await pause.maybe()
+            if pause.over():
+                await pause.rest()
 
     def _failed(self, error: ApiError) -> None:
         if isinstance(error, (NotFound, Forbidden)):
@@ -141,7 +143,7 @@ class Informer(Generic[T]):
     def _fold(self, event: WatchEvent[Any]) -> Change[T] | None:
         change: Change[T] | None = None
         match event:
-            case Modified() | Added():
+            case Added() | Modified():
                 item = self.keep(event.object)
                 change = (
                     self._writer.put(item) if item is not None else self._writer.drop(key_of(event.object))

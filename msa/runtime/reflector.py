@@ -183,7 +183,8 @@ class Reflector(Generic[T]):
         for item in items:
             if (read := self._sink.keep(item)) is not None:
                 kept.append(read)
-            await pause.maybe()
+            if pause.over():
+                await pause.rest()
         return kept
 
     async def _stream(self, version: str) -> Outcome:
@@ -208,7 +209,8 @@ class Reflector(Generic[T]):
         with anyio.move_on_after(_SYNC_SECONDS):
             while events := await self._receive(stream, _QUIET_SECONDS):
                 for position, event in enumerate(events):
-                    await pause.maybe()
+                    if pause.over():
+                        await pause.rest()
                     match event:
                         case Added(object=item) | Modified(object=item):
                             unreadable.pop(key_of(item), None)

@@ -14,9 +14,11 @@ class Slices:
         self._since = anyio.current_time()
         self._steps = 0
 
-    async def maybe(self) -> None:
-        """Called once for each step of the loop."""
+    def over(self) -> bool:
+        """Asked once for each step of the loop: whether it is time to let others run, by `rest`."""
         self._steps += 1
-        if self._steps % _STEPS == 0 and anyio.current_time() - self._since > _SLICE_SECONDS:
-            await anyio.lowlevel.checkpoint()
-            self._since = anyio.current_time()
+        return self._steps % _STEPS == 0 and anyio.current_time() - self._since > _SLICE_SECONDS
+
+    async def rest(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self._since = anyio.current_time()

@@ -109,12 +109,16 @@ class StoreWriter(Generic[T]):
 
         Nor does a replay bring back what has been deleted since.
         """
-        key = key_of(object_)
-        old = self._content.objects.get(key)
-        if (old is not None and not _newer(object_, old)) or self._includes(object_):
+        content, version = self._content, version_number(object_.metadata.resource_version)
+        if 0 < version <= content.version:
             return None
-        self._content.objects[key] = object_
-        self._reindex(key, old, object_)
+        key = key_of(object_)
+        old = content.objects.get(key)
+        if old is not None and version <= version_number(old.metadata.resource_version):
+            return None
+        content.objects[key] = object_
+        if content.indexers:
+            self._reindex(key, old, object_)
         return Change(key, old, object_)
 
     def remove(self, object_: T) -> Change[T] | None:
@@ -150,10 +154,8 @@ class StoreWriter(Generic[T]):
 
     def progress(self, version: str) -> None:
         """Everything up to this version is included."""
-        self._content.version = max(self._content.version, version_number(version))
-
-    def _includes(self, object_: T) -> bool:
-        return 0 < version_number(object_.metadata.resource_version) <= self._content.version
+        if (number := version_number(version)) > self._content.version:
+            self._content.version = number
 
     def _reindex(self, key: Key, old: T | None, new: T | None) -> None:
         for name, indexer in self._content.indexers.items():
