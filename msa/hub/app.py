@@ -52,6 +52,8 @@ _NEEDED = (
     (cluster_api.GROUP, "v1", "managedclusters", "install Open Cluster Management"),
     (work.GROUP, "v1", "manifestworks", "install Open Cluster Management"),
 )
+_ADDON_KINDS = frozenset(("clustermanagementaddons", "managedclusteraddons"))
+"""Both of one version, the newest that has them."""
 
 
 async def run(settings: ManagerSettings) -> None:
@@ -228,15 +230,16 @@ class _Manager:
             for group, version, plural, remedy in _NEEDED
             if plural not in await served(self.hub, group, version)
         ]
-        for version in (addon_api.V1BETA1, addon_api.V1ALPHA1):
-            if {"managedclusteraddons", "clustermanagementaddons"} <= await served(
-                self.hub, addon_api.GROUP, version
-            ):
-                break
-        else:
-            missing.append(
-                f"managedclusteraddons.{addon_api.GROUP} is not served by the hub: install Open Cluster Management"
-            )
+        absent = {
+            version: _ADDON_KINDS - await served(self.hub, addon_api.GROUP, version)
+            for version in (addon_api.V1BETA1, addon_api.V1ALPHA1)
+        }
+        version = next((version for version, kinds in absent.items() if not kinds), "")
+        if not version:
+            missing += [
+                f"{plural}.{addon_api.GROUP} is not served by the hub: install Open Cluster Management"
+                for plural in sorted(frozenset.intersection(*absent.values()) or _ADDON_KINDS)
+            ]
         if missing:
             raise StartError("; ".join(missing))
         return version

@@ -8,9 +8,12 @@ from typing import Protocol
 import pytest
 
 from hack.addon import Addon, install_crd
+from hack.charts import Release
 from hack.clusters import Cluster, free_ports, running
+from hack.ocm.fleet import Fleet
 from tests.integration.audit import Audit, AuditLog
 from tests.integration.leaks import leaks
+from tests.support.manager_writes import WriteLog
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -122,3 +125,21 @@ def addon(install_shared: InstallAddon, request: pytest.FixtureRequest) -> Addon
     addon = install_shared(request.path.stem.removeprefix("test_"))
     addon.start()
     return addon
+
+
+@pytest.fixture(scope="session")
+def write_log(home: Path) -> WriteLog:
+    """What managers write on the hub of `ocm`."""
+    return WriteLog(home / "ocm.audit")
+
+
+@pytest.fixture(scope="session")
+def ocm(home: Path, write_log: WriteLog) -> Iterator[Fleet]:
+    """A hub with OCM and the addon's chart; nobody runs the manager there yet."""
+    with running("managers", home, extra=write_log.flags()) as hub:
+        fleet = Fleet(hub)
+        fleet.install()
+        Release(hub).install("--set=agentImagePullSecret=pull")
+        fleet.start()
+        yield fleet
+        fleet.stop()
