@@ -22,7 +22,7 @@ from attrs import evolve, frozen
 
 from hack.addon import Addon
 from hack.bench_probes import Probe
-from hack.bench_raw import GROUP_PATH, Raw, create_all, send, session_to
+from hack.bench_raw import GROUP_PATH, Raw, best_concurrency, create_all, send, session_to
 from hack.bench_runtime import measure_runtime
 from hack.clusters import HOME, free_ports, running
 from hack.processes import wait_until
@@ -30,7 +30,6 @@ from msa.api import names
 from msa.api.meta import ObjectMeta
 
 _OUT = HOME.parent / "bench.json"
-_CONCURRENCIES = (8, 16, 32, 64)
 _ROUNDS = 3
 _SINGLES = 50
 _RAW, _RAW_INSTALL = "raw", "raw-install"
@@ -138,11 +137,8 @@ class Bench:
         return _summary(self.n, rounds)
 
     def _best_concurrency(self) -> int:
-        speeds = {}
-        for concurrency in _CONCURRENCIES:
-            few = evolve(self, n=min(self.n, 300))
-            speeds[concurrency] = asyncio.run(few._raw_round(f"warm{concurrency}", concurrency))["seconds"]  # noqa: SLF001 - itself
-        return min(speeds, key=lambda concurrency: speeds[concurrency])
+        few = evolve(self, n=min(self.n, 300))
+        return best_concurrency(lambda tried: asyncio.run(few._raw_round(f"warm{tried}", tried))["seconds"])  # noqa: SLF001 - itself
 
     @asynccontextmanager
     async def _raw_client(self, connections: int) -> AsyncIterator[Raw]:

@@ -29,14 +29,13 @@ from hack.bench_fleet import (
     until,
 )
 from hack.bench_probes import cpu_seconds, rss_mb, served, total
-from hack.bench_raw import session_to
+from hack.bench_raw import best_concurrency, session_to
 from hack.clusters import HOME, Cluster, running
 from hack.ocm.fleet import Fleet, Manager
 from hack.processes import Process, wait_until
 from msa.api import names
 
 _OUT = HOME.parent / "bench-manager.json"
-_CONCURRENCIES = (8, 16, 32, 64)
 _ROUNDS = 3
 _RESOURCES = ("roles", "rolebindings", "manifestworks", "managedclusteraddons", "clustermanagementaddons")
 _HARNESS = {"POST managedclusteraddons", "PATCH manifestworks/status"}
@@ -96,11 +95,8 @@ class ManagerBench:
         return result
 
     def _best_concurrency(self) -> int:
-        speeds = {}
-        for concurrency in _CONCURRENCIES:
-            few = evolve(self, n=min(self.n, 200))
-            speeds[concurrency] = asyncio.run(few._raw_round(f"warm{concurrency}", concurrency))["seconds"]  # noqa: SLF001 - itself
-        return min(speeds, key=lambda concurrency: speeds[concurrency])
+        few = evolve(self, n=min(self.n, 200))
+        return best_concurrency(lambda tried: asyncio.run(few._raw_round(f"warm{tried}", tried))["seconds"])  # noqa: SLF001 - itself
 
     async def _raw_round(self, prefix: str, concurrency: int) -> dict[str, float]:
         """Creates n addons that the manager does not look at, and sends the five requests for each."""

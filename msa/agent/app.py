@@ -1,5 +1,6 @@
 """The agent put together: settings -> clients -> caches -> reconciler -> tasks. The one place here that knows `kube`."""
 
+import math
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -59,12 +60,13 @@ async def run(settings: AgentSettings) -> None:
     """
     metrics = Metrics(CollectorRegistry())
     fence = Fence()
-    guard = fence.check if settings.leader_elect else _no_fence
+    if not settings.leader_elect:
+        fence.open_until(math.inf)  # a single replica may always write
     hub_credential = partial(
         credentials.from_kubeconfig, settings.hub_kubeconfig, also_trusted=settings.proxy_ca
     )
-    hub = Transport(hub_credential, metrics, guard)
-    managed = Transport(_spoke_credential(settings), metrics, guard)
+    hub = Transport(hub_credential, metrics, fence.check)
+    managed = Transport(_spoke_credential(settings), metrics, fence.check)
     try:
         await hub.open()
         await managed.open()
@@ -327,7 +329,3 @@ def _trouble(informers: Iterable[Informer[Any]]) -> str | None:
     now = anyio.current_time()
     found = (informer.trouble() or informer.problem(now) for informer in informers)
     return next((trouble for trouble in found if trouble is not None), None)
-
-
-def _no_fence() -> None:
-    """A single replica may always write."""

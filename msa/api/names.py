@@ -1,5 +1,6 @@
 """Names that are fixed by contract: users, OCM and other programs know them."""
 
+import re
 from typing import Final
 
 GROUP: Final = "authentication.open-cluster-management.io"
@@ -31,6 +32,9 @@ MANAGER_LEADER_LEASE: Final = "managed-serviceaccount-addon-manager"
 HUB_NAMESPACE: Final = "open-cluster-management-addon"
 IMAGE: Final = "quay.io/open-cluster-management/managed-serviceaccount"
 DEFAULT_INSTALL_NAMESPACE: Final = "open-cluster-management-agent-addon"
+
+NAMESPACE_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+"""What may be the name of a namespace (RFC 1123 label); for `fullmatch`."""
 
 LABEL_MANAGED: Final = f"{GROUP}/is-managed-serviceaccount"
 """With the value "true" on every ServiceAccount and Secret that the addon made."""

@@ -1,12 +1,12 @@
 """What the programs' command lines have in common: kinds of values, and options of the same meaning."""
 
 import inspect
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from msa.api import names
 from msa.cli import logs
 from msa.policy.gates import FeatureGates
 
@@ -19,11 +19,10 @@ class Label(click.ParamType[str]):
     """The name of a namespace (RFC 1123 label). Empty, it would mean all namespaces."""
 
     name = "name"
-    _valid = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if not self._valid.fullmatch(text):
+        if not names.NAMESPACE_NAME.fullmatch(text):
             self.fail(f"{text!r} is no name of a namespace: lower case letters, digits and -", param, ctx)
         return text
 

@@ -1,5 +1,6 @@
 """The addon manager put together: settings -> client -> caches -> reconcilers -> tasks. The one place here that knows `kube`."""
 
+import math
 import socket
 from functools import partial
 from random import Random, SystemRandom
@@ -65,13 +66,14 @@ async def run(settings: ManagerSettings) -> None:
     """
     metrics = Metrics(CollectorRegistry())
     fence = Fence()
-    guard = fence.check if settings.leader_elect else _no_fence
+    if not settings.leader_elect:
+        fence.open_until(math.inf)  # a single replica may always write
     load = (
         credentials.from_pod
         if settings.kubeconfig is None
         else partial(credentials.from_kubeconfig, settings.kubeconfig)
     )
-    hub = Transport(load, metrics, guard)
+    hub = Transport(load, metrics, fence.check)
     try:
         await hub.open()
         await _Manager(settings, metrics, hub, fence).run()
@@ -313,7 +315,3 @@ class _Manager:
         return LeaderElector(
             lock, identity, self.fence, name=lease, now=wall_clock, rng=self.rng, metrics=self.metrics
         )
-
-
-def _no_fence() -> None:
-    """A single replica may always write."""

@@ -1,5 +1,6 @@
 """The manager's metrics, Events and log lines. Series by state are read off the caches at scrape time: none outlives its cluster."""
 
+import logging
 from collections import Counter as Count
 from collections.abc import Iterable
 
@@ -57,11 +58,14 @@ class Telemetry:
 
     def condition(self, addon: ManagedClusterAddOn, condition: Condition) -> None:
         bad = condition.status == ("True" if condition.type in _BAD_WHEN_TRUE else "False")
-        told = {"reason": condition.reason, "why": condition.message}
-        if bad:
-            _log.warning("addon_condition", type=condition.type, status=condition.status, **told)
-        else:
-            _log.info("addon_condition", type=condition.type, status=condition.status, **told)
+        _log.log(
+            logging.WARNING if bad else logging.INFO,
+            "addon_condition",
+            type=condition.type,
+            status=condition.status,
+            reason=condition.reason,
+            why=condition.message,
+        )
         metadata = addon.metadata
         regarding = ObjectReference(
             f"{addon_api.GROUP}/{self._version}",

@@ -33,9 +33,6 @@ VARIABLE_MONITOR_LABELS: Final = "prometheusServiceMonitorLabels"
 _CONTAINER: Final = ("deployments", names.AGENT_DEPLOYMENT, names.AGENT_CONTAINER)
 """How `containerID` says which container it is: these three, with colons between."""
 
-_LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
-"""What may be the name of a namespace."""
-
 _IMAGE: Final = re.compile(r"(?:[\w.:\[\]-]+/)*[\w.-]+(?::[\w.-]+)?(?:@[\w.:+-]+)?", re.ASCII)
 _TRUE, _FALSE = ("true", "True", "TRUE", "t", "T", "1"), ("false", "False", "FALSE", "f", "F", "0", "")
 """As Go's strconv.ParseBool reads them, since users have written them for that."""
@@ -139,7 +136,7 @@ def workload(
 
 def _namespace(cluster: ManagedCluster, namespace: str) -> str:
     """The API server has checked what a spec says, but not what an annotation does."""
-    if _LABEL.fullmatch(namespace):
+    if names.NAMESPACE_NAME.fullmatch(namespace):
         return namespace
     raise Misconfigured(
         f"ManagedClusterAddOn {cluster.metadata.name}/{names.ADDON}: annotation {api.ANNOTATION_INSTALL_NAMESPACE}: "

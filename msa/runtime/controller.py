@@ -1,5 +1,6 @@
 """Workers that take keys from a queue, have them reconciled, and do what the answer says."""
 
+import logging
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import assert_never
@@ -120,17 +121,18 @@ class Controller:
     def _answer(self, key: Key, outcome: Result | Exception) -> None:
         """All that can come of a reconcile, worst first."""
         match outcome:
-            case Conflict() as error:  # somebody wrote first: nothing is wrong, it is looked at again
-                self._results["error"].inc()
-                self._errors.inc()
-                self.queue.retry(key)
-                _log.debug("reconcile_conflicted", problem=error.message)
             case ApiError() as error:
                 self._results["error"].inc()
                 self._errors.inc()
                 delay = self.queue.retry(key, getattr(error, "retry_after", None) or 0.0)
-                _log.warning(
-                    "reconcile_failed", reason=error.reason, problem=error.message, retry_in=round(delay, 3)
+                # Of a conflict nothing is wrong: somebody wrote first, and it is looked at again.
+                level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
+                _log.log(
+                    level,
+                    "reconcile_failed",
+                    reason=error.reason,
+                    problem=error.message,
+                    retry_in=round(delay, 3),
                 )
             case Exception() as error:
                 self._results["error"].inc()
