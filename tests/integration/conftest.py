@@ -11,7 +11,7 @@ from hack.addon import Addon, install_crd
 from hack.charts import Release
 from hack.clusters import Cluster, free_ports, running
 from hack.ocm.fleet import Fleet
-from tests.integration.audit import Audit, AuditLog
+from tests.integration.audit import Audit
 from tests.integration.leaks import leaks
 from tests.support.manager_writes import WriteLog
 
@@ -30,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def audit_logs(home: Path) -> Audit:
-    return Audit(AuditLog(home / "hub.audit"), AuditLog(home / "managed.audit"))
+    return Audit.in_folder(home)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def managed(home: Path, audit_logs: Audit) -> Iterator[Cluster]:
     """In the end no log of any agent may hold any token that this cluster ever issued."""
     with running("managed", home, extra=audit_logs.managed.flags()) as cluster:
         yield cluster
-        tokens = {request.token for request in audit_logs.managed.requests()} - {""}
+        tokens = audit_logs.tokens()
         logs = sorted(cluster.folder.glob("agent-*.log"))
         assert [leak for log in logs for leak in leaks(log, tokens)] == []
 
@@ -130,13 +130,13 @@ def addon(install_shared: InstallAddon, request: pytest.FixtureRequest) -> Addon
 @pytest.fixture(scope="session")
 def write_log(home: Path) -> WriteLog:
     """What managers write on the hub of `ocm`."""
-    return WriteLog(home / "ocm.audit")
+    return WriteLog.at(home / "ocm.audit")
 
 
 @pytest.fixture(scope="session")
 def ocm(home: Path, write_log: WriteLog) -> Iterator[Fleet]:
     """A hub with OCM and the addon's chart; nobody runs the manager there yet."""
-    with running("managers", home, extra=write_log.flags()) as hub:
+    with running("managers", home, extra=write_log.log.flags()) as hub:
         fleet = Fleet(hub)
         fleet.install()
         Release(hub).install("--set=agentImagePullSecret=pull")

@@ -67,7 +67,7 @@ def _deletions(audit: Audit, addon: Addon) -> dict[str, Request]:
 def _creation(audit: Audit, name: str) -> Request:
     return next(
         request
-        for request in audit.hub.requests()
+        for request in audit.on_hub()
         if request.what == "create managedserviceaccounts" and request.name == name
     )
 
