@@ -23,6 +23,7 @@ from msa.api.work import ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
+from msa.hub.discovery import addon_version
 from msa.hub.ingest import keep_binding, keep_config, keep_role, keep_work
 from msa.hub.ports import Kind
 from msa.hub.settings import DeployMode, ManagerSettings
@@ -45,16 +46,9 @@ from msa.runtime.metrics import Metrics
 from msa.runtime.queue import WorkQueue
 from msa.runtime.recorder import EventRecorder
 from msa.runtime.store import Store
-from msa.runtime.supervisor import Addresses, StartError, Supervisor
+from msa.runtime.supervisor import Addresses, Supervisor
 
 _NAMED = f"metadata.name={names.ADDON}"
-_NEEDED = (
-    (names.GROUP, names.STORAGE_VERSION, names.PLURAL, "install this addon's CRD: make install"),
-    (cluster_api.GROUP, "v1", "managedclusters", "install Open Cluster Management"),
-    (work.GROUP, "v1", "manifestworks", "install Open Cluster Management"),
-)
-_ADDON_KINDS = frozenset(("clustermanagementaddons", "managedclusteraddons"))
-"""Both of one version, the newest that has them."""
 
 
 async def run(settings: ManagerSettings) -> None:
@@ -209,7 +203,7 @@ class _Manager:
         if self.settings.deploy_mode is DeployMode.ADD_ON_TEMPLATE:
             await self._supervisor((), (), None).run()
             return
-        version = await self._discover()
+        version = await addon_version(partial(served, self.hub))
         sources = _Sources.of(self.settings, self.hub, version)
         informers = sources.informers(
             self.rng, self.metrics, with_pull_secret=bool(self.settings.pull_secret)
@@ -224,27 +218,6 @@ class _Manager:
         controllers = self._controllers(sources, informers, telemetry, version)
         self.metrics.registry.register(FleetCollector(informers.addons.store))
         await self._supervisor(informers.all, controllers, recorder).run()
-
-    async def _discover(self) -> str:
-        """The version of OCM's addon API to speak. Raises StartError where something is missing."""
-        missing = [
-            f"{plural}.{group}/{version} is not served by the hub: {remedy}"
-            for group, version, plural, remedy in _NEEDED
-            if plural not in await served(self.hub, group, version)
-        ]
-        absent = {
-            version: _ADDON_KINDS - await served(self.hub, addon_api.GROUP, version)
-            for version in (addon_api.V1BETA1, addon_api.V1ALPHA1)
-        }
-        version = next((version for version, kinds in absent.items() if not kinds), "")
-        if not version:
-            missing += [
-                f"{plural}.{addon_api.GROUP} is not served by the hub: install Open Cluster Management"
-                for plural in sorted(frozenset.intersection(*absent.values()) or _ADDON_KINDS)
-            ]
-        if missing:
-            raise StartError("; ".join(missing))
-        return version
 
     def _controllers(
         self, sources: _Sources, informers: _Informers, telemetry: Telemetry, version: str
