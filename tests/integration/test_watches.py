@@ -35,6 +35,13 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """Has such sockets collected as soon as the loop is closed, which knows them until then: not in some later test, which knows nothing of them."""
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def proxy(hub: Cluster) -> Iterator[UnrulyProxy]:
     ensure_namespace(hub, _NAMESPACE)
@@ -73,7 +80,6 @@ def follow(hub: Cluster, proxy: UnrulyProxy, registry: CollectorRegistry, tmp_pa
         finally:
             with anyio.CancelScope(shield=True):
                 await transport.close()
-            gc.collect()
 
     return following
 

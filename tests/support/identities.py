@@ -97,14 +97,14 @@ def sample(addon: Addon, name: str, **labels: str) -> float:
     )
 
 
-def wait_ready(addon: Addon, name: str) -> None:
+def wait_ready(addon: Addon, name: str, patience: float = PATIENCE) -> None:
     generation = (identity(addon, name) or {})["metadata"]["generation"]
 
     def ready() -> bool:
         found = condition(addon, name)
         return found.get("status") == "True" and found["observedGeneration"] == generation
 
-    assert wait_until(ready, PATIENCE, 0.1), condition(addon, name)
+    assert wait_until(ready, patience, 0.1), condition(addon, name)
 
 
 def wait_refused(addon: Addon, name: str, reason: str) -> str:
