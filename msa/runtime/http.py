@@ -1,9 +1,11 @@
 """A server for probes and scrapes: GET of a few fixed paths, nothing else.
 
 h11 reads the request, so malformed, over-long and ambiguous ones are refused by a library that is made for that. One request a
-connection: nothing can be smuggled behind it. Slow clients and too many of them cost a bounded number of waiting tasks.
+connection: nothing can be smuggled behind it. Slow clients and too many of them cost a bounded number of waiting tasks, and a
+newcomer takes the place of who has waited longest: whoever holds all places by saying nothing does not keep the kubelet's probe out.
 """
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -16,6 +18,12 @@ from attrs import frozen
 _HEADER_BYTES: Final = 8192
 _SECONDS: Final = 5.0
 _CONNECTIONS: Final = 32
+_CLIENTS_TROUBLE: Final = (
+    anyio.BrokenResourceError,
+    anyio.EndOfStream,
+    h11.RemoteProtocolError,
+    OSError,
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -67,21 +75,20 @@ async def serve(
     host, port = address
     listener = await anyio.create_tcp_listener(local_host=host, local_port=port)
     task_status.started(listener.extra(SocketAttribute.local_port))  # noqa: S610 - anyio, not Django
-    slots = anyio.CapacityLimiter(_CONNECTIONS)
+    open_connections: dict[anyio.CancelScope, None] = {}  # the oldest first
 
     async def handle(stream: SocketStream) -> None:
         async with stream:
-            try:
-                slots.acquire_nowait()
-            except anyio.WouldBlock:
-                return  # closed at once: whoever floods this port gets nothing, and others the next free slot
-            try:
-                with anyio.move_on_after(_SECONDS):
+            if len(open_connections) == _CONNECTIONS:
+                oldest = next(iter(open_connections))
+                oldest.cancel()
+                del open_connections[oldest]
+            with contextlib.suppress(*_CLIENTS_TROUBLE), anyio.move_on_after(_SECONDS) as scope:
+                open_connections[scope] = None
+                try:
                     await _answer(stream, routes)
-            except (anyio.BrokenResourceError, anyio.EndOfStream, h11.RemoteProtocolError, OSError):
-                return  # the client's trouble
-            finally:
-                slots.release()
+                finally:
+                    open_connections.pop(scope, None)
 
     async with listener:
         await listener.serve(handle)

@@ -132,6 +132,8 @@ class Supervisor:
     checks: Sequence[Check] = ()
     lag: LoopLag = field(init=False)
     series: QueueSeries = field(init=False)
+    _scrapes: anyio.CapacityLimiter = field(init=False, factory=lambda: anyio.CapacityLimiter(1))
+    """One is written out at a time: a flood of scrapes holds one thread, and no more than its share of the interpreter."""
 
     @lag.default
     def _measure(self) -> LoopLag:
@@ -221,7 +223,7 @@ class Supervisor:
 
     async def _scrape(self) -> Response:
         self.series.note(controller.queue for controller in self.controllers)
-        body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry)
+        body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry, limiter=self._scrapes)
         return Response(body, content_type=CONTENT_TYPE_LATEST)
 
 
