@@ -14,6 +14,7 @@ import msgspec
 from attrs import frozen
 
 from hack.clusters import Cluster
+from hack.kubectl import Kubectl
 from hack.processes import Process, wait_until
 from msa.api import names
 from msa.hub import render
@@ -123,7 +124,7 @@ def install_crd(hub: Cluster) -> None:
     hub.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{names.PLURAL}.{names.GROUP}")
 
 
-def ensure_namespace(cluster: Cluster, name: str) -> None:
+def ensure_namespace(cluster: Kubectl, name: str) -> None:
     _apply(cluster, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}])
 
 
@@ -137,7 +138,7 @@ def _hub_role(namespace: str) -> render.Manifest:
     }
 
 
-def _apply(cluster: Cluster, objects: list[render.Manifest]) -> None:
+def _apply(cluster: Kubectl, objects: list[render.Manifest]) -> None:
     cluster.kubectl(
         "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     )

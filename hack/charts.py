@@ -15,8 +15,8 @@ from pathlib import Path
 from attrs import frozen
 
 from hack import binaries
-from hack.clusters import Cluster
 from hack.generate import CHART
+from hack.kubectl import Kubectl
 from msa.api import names
 
 _ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ class Release:
         chart: its folder.
     """
 
-    hub: Cluster
+    hub: Kubectl
     chart: Path = CHART
     name: str = names.ADDON
     namespace: str = names.HUB_NAMESPACE
@@ -52,6 +52,9 @@ class Release:
 
     def upgrade(self, *flags: str) -> str:
         return self._helm("upgrade", self.name, str(self.chart), *flags)
+
+    def exists(self) -> bool:
+        return bool(self._helm("list", "--short", f"--filter=^{self.name}$").strip())
 
     def uninstall(self) -> None:
         self._helm("uninstall", self.name, "--wait")

@@ -138,13 +138,12 @@ def _request_certificate(hub: Cluster, cluster: str) -> None:
 
 
 @pytest.fixture
-def manager(release: Release) -> Iterator[Process]:
+def manager(plane: Cluster, release: Release) -> Iterator[Process]:
     """The manager with what the chart grants it, and a cluster that has joined; it is never refused anything."""
     release.install("--set=agentImagePullSecret=pull,featureGates.ephemeralIdentity=true")
-    hub = release.hub
-    apply(hub, body("v1", "Secret", "pull", names.HUB_NAMESPACE))
-    process = _manager(hub)
-    _accept(hub, "cluster1")
+    apply(plane, body("v1", "Secret", "pull", names.HUB_NAMESPACE))
+    process = _manager(plane)
+    _accept(plane, "cluster1")
     yield process
     process.stop()
     assert "is forbidden: User" not in process.log.read_text()

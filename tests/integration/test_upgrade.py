@@ -11,6 +11,7 @@ import yaml
 from hack.charts import HelmError, Release
 from hack.clusters import Cluster
 from hack.generate import CHART, CRD
+from hack.kubectl import Kubectl
 from msa.api import names
 from tests.support.chart_hub import apply, bare_hub, body, get
 
@@ -44,21 +45,21 @@ def _older_crd() -> dict[str, Any]:
     return crd
 
 
-def _put_back(hub: Cluster) -> None:
+def _put_back(hub: Kubectl) -> None:
     """The CRD as an older chart had it; who owns it stays."""
     spec = json.dumps({"spec": {"versions": _older_crd()["spec"]["versions"]}})
     hub.kubectl("patch", _CRD, "--type=merge", "-p", spec)
     assert not _has_audiences(hub)
 
 
-def _has_audiences(hub: Cluster) -> bool:
+def _has_audiences(hub: Kubectl) -> bool:
     versions = get(hub, _CRD)["spec"]["versions"]
     return all(
         "audiences" in v["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"] for v in versions
     )
 
 
-def _identity(hub: Cluster) -> None:
+def _identity(hub: Kubectl) -> None:
     apply(hub, body(f"{names.GROUP}/v1beta1", names.KIND, "kept", "default", spec={}))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from hack.clusters import Cluster, running
+from hack.kubectl import Kubectl
 
 _OCM = Path(__file__).parents[2] / "hack/ocm/crds"
 
@@ -22,11 +23,11 @@ def bare_hub(name: str, home: Path, *flags: str) -> Iterator[Cluster]:
         yield cluster
 
 
-def get(hub: Cluster, *what: str) -> Any:
+def get(hub: Kubectl, *what: str) -> Any:
     return json.loads(hub.kubectl("get", *what, "-o", "json"))
 
 
-def apply(hub: Cluster, *objects: dict[str, Any]) -> None:
+def apply(hub: Kubectl, *objects: dict[str, Any]) -> None:
     hub.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
 
 

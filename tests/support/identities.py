@@ -4,12 +4,12 @@ import json
 import time
 from base64 import b64decode
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from hack.addon import Addon
-from hack.clusters import Cluster
+from hack.kubectl import Kubectl
 from hack.processes import wait_until
 from msa.api import names
 
@@ -19,8 +19,21 @@ REPAIR_SECONDS = 5.0
 """Within which what somebody altered is right again."""
 
 
+class Pair(Protocol):
+    """A hub and one of its managed clusters, with our addon between them."""
+
+    @property
+    def hub(self) -> Kubectl: ...
+    @property
+    def managed(self) -> Kubectl: ...
+    @property
+    def cluster_name(self) -> str: ...
+    @property
+    def install_namespace(self) -> str: ...
+
+
 def create(
-    addon: Addon, name: str, *, validity: str = "", audiences: tuple[str, ...] = (), ttl: int | None = None
+    addon: Pair, name: str, *, validity: str = "", audiences: tuple[str, ...] = (), ttl: int | None = None
 ) -> None:
     spec: dict[str, Any] = {"rotation": {"validity": validity} if validity else {}}
     if audiences:
@@ -36,12 +49,12 @@ def create(
     addon.hub.kubectl("create", "-f", "-", stdin=json.dumps(body))
 
 
-def get(cluster: Cluster, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+def get(cluster: Kubectl, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
     text = cluster.kubectl("get", kind, "-n", namespace, name, "--ignore-not-found", "-o", "json")
     return json.loads(text) if text else None
 
 
-def identity(addon: Addon, name: str) -> dict[str, Any] | None:
+def identity(addon: Pair, name: str) -> dict[str, Any] | None:
     return get(
         addon.hub,
         "managedserviceaccounts.v1beta1.authentication.open-cluster-management.io",
@@ -50,35 +63,35 @@ def identity(addon: Addon, name: str) -> dict[str, Any] | None:
     )
 
 
-def secret(addon: Addon, name: str) -> dict[str, Any] | None:
+def secret(addon: Pair, name: str) -> dict[str, Any] | None:
     return get(addon.hub, "secret", addon.cluster_name, name)
 
 
-def account(addon: Addon, name: str) -> dict[str, Any] | None:
+def account(addon: Pair, name: str) -> dict[str, Any] | None:
     return get(addon.managed, "serviceaccount", addon.install_namespace, name)
 
 
-def token(addon: Addon, name: str) -> str:
+def token(addon: Pair, name: str) -> str:
     """The token in the Secret, "" while there is none."""
     found = secret(addon, name)
     return b64decode(found.get("data", {}).get("token", "")).decode() if found else ""
 
 
-def condition(addon: Addon, name: str, type_: str = "Ready") -> dict[str, Any]:
+def condition(addon: Pair, name: str, type_: str = "Ready") -> dict[str, Any]:
     """The condition, {} while there is none."""
     found = identity(addon, name)
     conditions = found.get("status", {}).get("conditions", []) if found else []
     return next((condition for condition in conditions if condition["type"] == type_), {})
 
 
-def patch(addon: Addon, kind: str, name: str, body: object, *flags: str) -> None:
+def patch(addon: Pair, kind: str, name: str, body: object, *flags: str) -> None:
     """A merge patch of something in the cluster's namespace on the hub."""
     addon.hub.kubectl(
         *("patch", kind, "-n", addon.cluster_name, name, "--type=merge", "-p", json.dumps(body), *flags)
     )
 
 
-def events(addon: Addon, name: str) -> list[tuple[str, str, str]]:
+def events(addon: Pair, name: str) -> list[tuple[str, str, str]]:
     """Type, reason and message of the Events about an identity."""
     about = f"involvedObject.kind={names.KIND},involvedObject.name={name}"
     text = addon.hub.kubectl(
@@ -97,7 +110,7 @@ def sample(addon: Addon, name: str, **labels: str) -> float:
     )
 
 
-def wait_ready(addon: Addon, name: str, patience: float = PATIENCE) -> None:
+def wait_ready(addon: Pair, name: str, patience: float = PATIENCE) -> None:
     generation = (identity(addon, name) or {})["metadata"]["generation"]
 
     def ready() -> bool:
@@ -107,7 +120,7 @@ def wait_ready(addon: Addon, name: str, patience: float = PATIENCE) -> None:
     assert wait_until(ready, patience, 0.1), condition(addon, name)
 
 
-def wait_refused(addon: Addon, name: str, reason: str) -> str:
+def wait_refused(addon: Pair, name: str, reason: str) -> str:
     """The message of the refusal."""
     assert wait_until(lambda: condition(addon, name).get("reason") == reason, PATIENCE, 0.1), condition(
         addon, name
@@ -115,7 +128,7 @@ def wait_refused(addon: Addon, name: str, reason: str) -> str:
     return str(condition(addon, name)["message"])
 
 
-def wait_new_token(addon: Addon, name: str, before: str) -> str:
+def wait_new_token(addon: Pair, name: str, before: str) -> str:
     assert wait_until(lambda: token(addon, name) not in ("", before), PATIENCE, 0.1), (
         "the token is still the old one, or none"
     )
