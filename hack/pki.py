@@ -23,13 +23,15 @@ class Authority:
     @classmethod
     def create(cls, folder: Path, name: str) -> "Authority":
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name}-ca")])
-        builder = _builder(subject, subject, key.public_key()).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
-        )
-        _write_key(folder / "ca.key", key)
-        _write_certificate(folder / "ca.crt", builder.sign(key, hashes.SHA256()))
-        return cls(folder)
+        subject = _authority_name(name)
+        return _kept(folder, key, _authority_builder(subject, subject, key).sign(key, hashes.SHA256()))
+
+    def issue_authority(self, folder: Path, name: str) -> "Authority":
+        """One in another folder, which is trusted by whoever trusts this one and is shown both certificates."""
+        certificate, own_key = self._own()
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _authority_builder(_authority_name(name), certificate.subject, key)
+        return _kept(folder, key, builder.sign(own_key, hashes.SHA256()))
 
     def issue_server(self, name: str, hosts: tuple[str, ...]) -> None:
         """Writes NAME.crt and NAME.key, good for these host names and addresses."""
@@ -57,15 +59,26 @@ class Authority:
         usage: x509.ObjectIdentifier,
     ) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        ca = x509.load_pem_x509_certificate((self.folder / "ca.crt").read_bytes())
-        ca_key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        ca, ca_key = self._own()
         builder = _builder(subject, ca.subject, key.public_key()).add_extension(
             x509.ExtendedKeyUsage([usage]), critical=False
         )
         if names is not None:
             builder = builder.add_extension(names, critical=False)
         _write_key(self.folder / f"{name}.key", key)
-        _write_certificate(self.folder / f"{name}.crt", builder.sign(ca_key, hashes.SHA256()))  # type: ignore[arg-type]  # we made it: EC
+        _write_certificate(self.folder / f"{name}.crt", builder.sign(ca_key, hashes.SHA256()))
+
+    def _own(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        key = serialization.load_pem_private_key((self.folder / "ca.key").read_bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"{self.folder / 'ca.key'} is not ours")
+        return x509.load_pem_x509_certificate((self.folder / "ca.crt").read_bytes()), key
+
+
+def _kept(folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> Authority:
+    _write_key(folder / "ca.key", key)
+    _write_certificate(folder / "ca.crt", certificate)
+    return Authority(folder)
 
 
 def create_signing_key(folder: Path) -> None:
@@ -76,6 +89,18 @@ def create_signing_key(folder: Path) -> None:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     (folder / "sa.pub").write_bytes(public)
+
+
+def _authority_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name}-ca")])
+
+
+def _authority_builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    return _builder(subject, issuer, key.public_key()).add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
+    )
 
 
 def _builder(

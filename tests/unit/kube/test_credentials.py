@@ -1,4 +1,6 @@
+import contextlib
 import json
+import ssl
 import stat
 import tempfile
 import traceback
@@ -278,3 +280,60 @@ async def test_the_ca_of_a_proxy_is_trusted_besides_and_watched_but_is_not_the_s
 async def test_a_proxys_ca_that_is_not_there_is_named(pki: Path) -> None:
     with pytest.raises(CredentialError, match=r"nowhere\.crt"):
         await from_kubeconfig(_write(pki, {"token": "t"}), also_trusted=pki / "nowhere.crt")
+
+
+def _handshake(client: ssl.SSLContext, folder: Path) -> None:
+    """With a server that has this folder's certificate; raises SSLCertVerificationError where the client does not trust it."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "server.crt", folder / "server.key")
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = (
+        client.wrap_bio(back, there, server_hostname="127.0.0.1"),
+        server.wrap_bio(there, back, server_side=True),
+    )
+    for _ in range(4):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python 3.13 does by default."""
+    lenient = ssl.create_default_context
+
+    def create(*, cadata: str | None) -> ssl.SSLContext:
+        context = lenient(cadata=cadata)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", create)
+
+
+@pytest.mark.usefixtures("strict")
+async def test_a_server_whose_certificate_names_no_key_of_its_authority_is_trusted(pki: Path) -> None:
+    Authority(pki).issue_server("server", ("127.0.0.1",))
+    found = await from_kubeconfig(_write(pki, {"token": "abc"}))
+    assert found.tls is not None
+    _handshake(found.tls, pki)
+
+
+async def test_an_intermediate_authority_alone_is_trusted(
+    pki: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    intermediate = Authority(pki).issue_authority(tmp_path_factory.mktemp("intermediate"), "intermediate")
+    intermediate.issue_server("server", ("127.0.0.1",))
+    found = await from_kubeconfig(_write(intermediate.folder, {"token": "abc"}))
+    assert found.tls is not None
+    _handshake(found.tls, intermediate.folder)
+
+
+async def test_a_server_of_another_authority_is_not_trusted(
+    pki: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Authority.create(tmp_path_factory.mktemp("other"), "other")
+    other.issue_server("server", ("127.0.0.1",))
+    found = await from_kubeconfig(_write(pki, {"token": "abc"}))
+    assert found.tls is not None
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _handshake(found.tls, other.folder)
