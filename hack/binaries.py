@@ -1,7 +1,8 @@
-"""Provides etcd, kube-apiserver, kube-controller-manager and kubectl of one pinned version, and helm of another.
+"""Provides etcd, kube-apiserver, kube-controller-manager and kubectl of one pinned version, helm of another, and what a node runs.
 
 python -m hack.binaries         those of Kubernetes
 python -m hack.binaries helm
+python -m hack.binaries node    kubelet, kube-proxy, kube-scheduler, containerd and its tools
 
 Looked for in this order: the folder KUBEBUILDER_ASSETS; the cache that all clones share; envtest's public archive of that
 version; a build with Go from the module proxy. Whatever a source lacks (envtest's archive has no kube-controller-manager)
@@ -30,7 +31,14 @@ from attrs import field, frozen
 KUBERNETES = "1.36.3"
 ETCD = "3.6.8"
 HELM = "3.22.0"
+CONTAINERD = "2.4.2"
+PAUSE = "1"
+"""Of our own init program: raise it with its source, or the cache keeps the old one."""
+
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+NODE_NAMES = ("kubelet", "kube-proxy", "kube-scheduler")
+RUNTIME_NAMES = ("containerd", "containerd-shim-runc-v2", "ctr", "pause")
+_PAUSE = Path(__file__).parent / "node/pause.go"
 _ARCHIVED = ("etcd", "kube-apiserver", "kubectl")
 """What envtest's archive holds."""
 
@@ -43,6 +51,13 @@ _BUILD_SECONDS = {
     "kube-controller-manager": 80,
     "kubectl": 25,
     "helm": 240,
+    "kubelet": 210,
+    "kube-proxy": 10,
+    "kube-scheduler": 5,
+    "containerd": 70,
+    "containerd-shim-runc-v2": 3,
+    "ctr": 7,
+    "pause": 2,
 }
 """What a build takes on two cores from nothing, to tell people what to expect."""
 
@@ -66,7 +81,7 @@ class Places:
     cache: Path
     index: str = ENVTEST_INDEX
     connect_seconds: float = 3.0
-    platform: str = field(factory=lambda: f"{sys.platform}-{_machine()}")
+    platform: str = field(factory=lambda: f"{sys.platform}-{machine()}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Places":
@@ -77,15 +92,19 @@ class Places:
         return cls._with_versions(environment, f"helm-{HELM}")
 
     @classmethod
+    def of_runtime(cls, environment: Mapping[str, str]) -> "Places":
+        return cls._with_versions(environment, f"containerd-{CONTAINERD}-pause-{PAUSE}")
+
+    @classmethod
     def _with_versions(cls, environment: Mapping[str, str], versions: str) -> "Places":
         """A cache for each set of versions: a new one never finds the old binaries."""
         assets = environment.get("KUBEBUILDER_ASSETS")
         root = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = root / "managed-serviceaccount" / f"{versions}-{sys.platform}-{_machine()}"
+        folder = root / "managed-serviceaccount" / f"{versions}-{sys.platform}-{machine()}"
         return cls(assets=Path(assets) if assets else None, cache=folder)
 
 
-def _machine() -> str:
+def machine() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
@@ -107,6 +126,14 @@ def provide(places: Places, names: tuple[str, ...] = NAMES) -> dict[str, Path]:
 def helm() -> Path:
     """The helm that the chart is made and tested with."""
     return provide(Places.of_helm(os.environ), ("helm",))["helm"]
+
+
+def node() -> dict[str, Path]:
+    """What a node runs beside its control plane's binaries."""
+    return {
+        **provide(Places.from_environment(os.environ), NODE_NAMES),
+        **provide(Places.of_runtime(os.environ), RUNTIME_NAMES),
+    }
 
 
 def _found(places: Places, name: str) -> Path | None:
@@ -242,12 +269,14 @@ class _Recipe:
         module: with its version.
         stamps: package variables that hold the version, to their values.
         replaces: lines of go.mod.
+        source: the program itself where no module holds it.
     """
 
     package: str
-    module: str
+    module: str = ""
     stamps: dict[str, str] = field(factory=dict)
     replaces: str = ""
+    source: str = ""
 
 
 def _recipe(name: str) -> _Recipe:
@@ -264,6 +293,13 @@ def _recipe(name: str) -> _Recipe:
         }
         stamps = {"helm.sh/helm/v3/internal/version.version": f"v{HELM}", **target}
         return _Recipe("helm.sh/helm/v3/cmd/helm", f"helm.sh/helm/v3@v{HELM}", stamps)
+    if name == "pause":
+        return _Recipe(".", source=_PAUSE.read_text())
+    if name in RUNTIME_NAMES:
+        module = "github.com/containerd/containerd/v2"
+        return _Recipe(
+            f"{module}/cmd/{name}", f"{module}@v{CONTAINERD}", {f"{module}/version.Version": f"v{CONTAINERD}"}
+        )
     staged = f"v0.{KUBERNETES.split('.', 1)[1]}"
     version = "k8s.io/component-base/version.git"
     return _Recipe(
@@ -278,8 +314,12 @@ def _build_one(folder: Path, name: str) -> None:
     recipe = _recipe(name)
     flags = " ".join(["-s -w", *(f"-X {variable}={value}" for variable, value in recipe.stamps.items())])
     (folder / "go.mod").write_text(f"module binaries\n\ngo 1.26.0\n\n{recipe.replaces}")
-    (folder / "tools.go").write_text(f'//go:build tools\n\npackage binaries\n\nimport _ "{recipe.package}"\n')
-    _go(folder, f"{name}: modules", "get", recipe.module)
+    if recipe.source:
+        (folder / "main.go").write_text(recipe.source)
+    else:
+        tools = f'//go:build tools\n\npackage binaries\n\nimport _ "{recipe.package}"\n'
+        (folder / "tools.go").write_text(tools)
+        _go(folder, f"{name}: modules", "get", recipe.module)
     _go(folder, f"{name}: compile", "build", "-trimpath", "-ldflags", flags, "-o", "out", recipe.package)
 
 
@@ -313,7 +353,13 @@ def _say(line: str) -> None:
 def main(arguments: list[str]) -> int:
     """Prints where they are."""
     try:
-        found = {"helm": helm()} if arguments == ["helm"] else provide(Places.from_environment(os.environ))
+        match arguments:
+            case ["helm"]:
+                found = {"helm": helm()}
+            case ["node"]:
+                found = node()
+            case _:
+                found = provide(Places.from_environment(os.environ))
     except Unavailable as error:
         _say(f"binaries: {error}")
         return 1

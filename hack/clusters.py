@@ -31,6 +31,7 @@ from hack.processes import Process, wait_until
 
 HOME = Path(__file__).parents[1] / "build" / "clusters"
 _READY_SECONDS = 60.0
+LOOPBACK = "127.0.0.1"
 _PORTS = (15_000, 32_000)
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -46,6 +47,7 @@ class Cluster:
     Attributes:
         folder: everything of it is in here.
         extra: more flags for kube-apiserver.
+        address: where the API server listens, for pods too if it is not loopback; the machine must have it.
         die_with_parent: the kernel stops it when the process that started it ends.
     """
 
@@ -53,6 +55,7 @@ class Cluster:
     folder: Path
     extra: tuple[str, ...] = ()
     die_with_parent: bool = False
+    address: str = LOOPBACK
     binaries: dict[str, Path] = field(
         factory=lambda: binaries.provide(binaries.Places.from_environment(os.environ)), repr=False
     )
@@ -68,7 +71,7 @@ class Cluster:
 
     @property
     def server(self) -> str:
-        return f"https://127.0.0.1:{self._port('apiserver')}"
+        return f"https://{self.address}:{self._port('apiserver')}"
 
     def up(self) -> None:
         """Starts it, or what of it does not run; returns when the API server is ready."""
@@ -83,12 +86,12 @@ class Cluster:
 
     def down(self) -> None:
         """Stops every process of it and removes its folder; nothing to do is no error."""
-        for name in ("controller-manager", "apiserver", "etcd"):
+        for name in ("node", "controller-manager", "apiserver", "etcd"):
             self.process(name).stop(number=signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def process(self, name: str) -> Process:
-        """etcd, apiserver or controller-manager."""
+        """etcd, apiserver, controller-manager or, of hack.node, node."""
         return Process(name, self.folder)
 
     def start_apiserver(self) -> None:
@@ -145,7 +148,8 @@ class Cluster:
     def _create_pki(self) -> None:
         authority = Authority.create(self.folder, self.name)
         hosts = (
-            "127.0.0.1",
+            LOOPBACK,
+            self.address,
             "10.0.0.1",
             "localhost",
             "kubernetes",
@@ -220,8 +224,8 @@ class Cluster:
         return [
             f"--etcd-servers=http://127.0.0.1:{self._port('etcd')}",
             f"--secure-port={self._port('apiserver')}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
             f"--tls-cert-file={folder / 'apiserver.crt'}",
             f"--tls-private-key-file={folder / 'apiserver.key'}",
             f"--client-ca-file={folder / 'ca.crt'}",
@@ -230,7 +234,8 @@ class Cluster:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC",
             "--service-cluster-ip-range=10.0.0.0/16",
-            "--endpoint-reconciler-type=none",  # nobody reaches this plane through a Service, and loopback is no endpoint
+            # Nobody reaches a plane on loopback through a Service, and loopback is no endpoint.
+            f"--endpoint-reconciler-type={'none' if self.address == LOOPBACK else 'lease'}",
             "--max-requests-inflight=2000",
             "--max-mutating-requests-inflight=1000",
             *self.extra,
