@@ -17,7 +17,7 @@ from msa.api.certificates import SigningRequest
 from msa.api.meta import Condition
 from msa.hub.ports import Kind
 from msa.policy.addon_status import state
-from msa.policy.doubts import Doubt
+from msa.policy.doubts import Doubt, Reason
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 from msa.runtime.store import Store
@@ -37,6 +37,10 @@ class Telemetry:
             ("decision", "reason"),
             registry=metrics.registry,
         )
+        # All of them from the start: of a series that begins with its first event, Prometheus sees no increase.
+        self._decisions.labels("approved", "")
+        for reason in Reason:
+            self._decisions.labels("undecided", reason)
         self._writes = Counter(
             "msa_addon_writes_total",
             "What was made, put right or deleted in the clusters' namespaces.",

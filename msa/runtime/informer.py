@@ -96,6 +96,16 @@ class Informer(Generic[T]):
             return f"{self.resource}: {error.reason}: {error.message}"
         return self.not_synced()
 
+    def age(self, now: float) -> float | None:
+        """Seconds since the copy was surely not behind; None where it was never begun, or may be missing and is.
+
+        Args:
+            now: monotonic seconds.
+        """
+        age = now - self._reflector.heard.well
+        missing = self._optional and not self.store.synced
+        return None if missing or age < 0 else age
+
     def not_synced(self) -> str | None:
         """That it was never complete; None once it has been."""
         return None if self.store.synced or self._optional else f"{self.resource}: not listed yet"

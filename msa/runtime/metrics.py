@@ -6,7 +6,14 @@ controllers, resources, verbs and classes of errors, never object names.
 prometheus-client is used directly, the one library here beside those of design.md (docs/adr/0003).
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 
 from msa import __version__
 
@@ -23,6 +30,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        ProcessCollector(registry=registry)  # memory, CPU, open files: where the kernel tells (Linux)
         Gauge("msa_build_info", "1, with the version.", ("version",), registry=registry).labels(
             __version__
         ).set(1)

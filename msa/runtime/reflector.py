@@ -1,5 +1,6 @@
 """Keeps a sink equal to a server's collection: does what `states` decides, with lists and watches through a port."""
 
+import math
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar
@@ -86,10 +87,13 @@ class Heard:
 
     Attributes:
         at: monotonic seconds of the last event, bookmark, page or attempt; infinite before the first, when nothing is due yet.
+        well: monotonic seconds of the last one that was no mere attempt: until then the copy was surely not behind. Of the
+            beginning while there was none.
         error: of the last attempt; None while all is well.
     """
 
     at: float
+    well: float
     error: ApiError | None = None
 
 
@@ -120,12 +124,13 @@ class Reflector(Generic[T]):
         self._metrics = metrics
         self._backoff = StreamBackoff(rng)
         self._log = _log.bind(resource=source.resource)
-        self.heard = Heard(at=float("inf"))
+        self.heard = Heard(at=math.inf, well=math.inf)
         self.interruptions = 0
 
     async def run(self) -> None:
         """Never returns."""
         position = Position()
+        self.heard.well = anyio.current_time()
         while True:
             self.heard.at = anyio.current_time()
             outcome = await self._perform(position.state)
@@ -161,7 +166,7 @@ class Reflector(Generic[T]):
             case NoBookmark():
                 self._log.warning("watchlist_without_end", remedy="listing by pages from now on")
             case Listed() | Ended():
-                self.heard.error = None
+                self._heard_well()
             case Waited():
                 pass
 
@@ -249,12 +254,12 @@ class Reflector(Generic[T]):
         """
         self._metrics.watches.labels(self._source.resource).inc()
         # The server has taken the request: it is well, and may have nothing to say for minutes.
-        self.heard = Heard(anyio.current_time())
+        self._heard_well()
         counter = self._metrics.watch_events.labels(self._source.resource)
         events = 0
         try:
             while batch := batch or await stream.receive():
-                self.heard = Heard(anyio.current_time())
+                self._heard_well()
                 counter.inc(len(batch))
                 events += len(batch)
                 good, failure = _until_failure(batch)
@@ -274,6 +279,10 @@ class Reflector(Generic[T]):
             self.heard.at = anyio.current_time()
             return events
         return ()
+
+    def _heard_well(self) -> None:
+        now = anyio.current_time()
+        self.heard = Heard(at=now, well=now)
 
     def _timeout(self) -> int:
         return self._rng.randint(_SHORTEST_WATCH, _LONGEST_WATCH)

@@ -26,6 +26,7 @@ from msa.runtime.informer import Informer
 from msa.runtime.leader import LeaderElector
 from msa.runtime.metrics import Metrics
 from msa.runtime.queue_series import QueueSeries
+from msa.runtime.watch_series import WatchSeries
 
 Task = Callable[[], Awaitable[None]]
 
@@ -132,6 +133,7 @@ class Supervisor:
     checks: Sequence[Check] = ()
     lag: LoopLag = field(init=False)
     series: QueueSeries = field(init=False)
+    ages: WatchSeries = field(init=False)
     _scrapes: anyio.CapacityLimiter = field(init=False, factory=lambda: anyio.CapacityLimiter(1))
     """One is written out at a time: a flood of scrapes holds one thread, and no more than its share of the interpreter."""
 
@@ -142,6 +144,10 @@ class Supervisor:
     @series.default
     def _count(self) -> QueueSeries:
         return QueueSeries(self.metrics.registry)
+
+    @ages.default
+    def _age(self) -> WatchSeries:
+        return WatchSeries(self.metrics.registry)
 
     async def run(self) -> None:
         """Runs until it is told to stop by a signal, whatever it is about at that moment.
@@ -223,6 +229,7 @@ class Supervisor:
 
     async def _scrape(self) -> Response:
         self.series.note(controller.queue for controller in self.controllers)
+        self.ages.note(self.informers, anyio.current_time())
         body = await anyio.to_thread.run_sync(generate_latest, self.metrics.registry, limiter=self._scrapes)
         return Response(body, content_type=CONTENT_TYPE_LATEST)
 

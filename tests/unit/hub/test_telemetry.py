@@ -112,9 +112,19 @@ def test_decisions_are_counted_by_what_was_decided_and_why_and_never_by_name(
         (sample.labels, sample.value)
         for family in _counted(told).collect()
         for sample in family.samples
-        if sample.name == "msa_csr_decisions_total"
+        if sample.name == "msa_csr_decisions_total" and sample.value
     ]
     assert counted == [(labels, 1.0)]
+
+
+def test_decisions_that_were_never_made_are_counted_as_none_so_that_the_first_is_seen_as_an_increase() -> (
+    None
+):
+    registry = _counted(lambda _telemetry: None)
+    decisions = [("approved", ""), *(("undecided", reason) for reason in Reason)]
+    for decision, reason in decisions:
+        labels = {"decision": decision, "reason": reason}
+        assert registry.get_sample_value("msa_csr_decisions_total", labels) == 0
 
 
 @pytest.mark.parametrize(

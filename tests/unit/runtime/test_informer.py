@@ -219,3 +219,38 @@ async def test_nobody_waits_for_an_optional_resource_that_cannot_be_had(
             await informer.wait_settled()
         tasks.cancel_scope.cancel()
     assert informer.not_synced() is None
+    assert informer.age(anyio.current_time() + 100) is None
+
+
+async def test_the_age_of_a_copy_is_of_its_last_bookmark_and_grows_for_as_long_as_attempts_fail(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    def age() -> float:
+        found = informer.age(anyio.current_time())
+        assert found is not None
+        return found
+
+    assert informer.age(anyio.current_time()) is None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await anyio.sleep(1000)
+        assert age() <= 60
+        server.faults.extend([Fault.DROPPED, *[Fault.REFUSED] * 1000])
+        await anyio.sleep(300)
+        assert 299 < age() <= 360
+        assert informer.problem(anyio.current_time()) is None, "attempts go on"
+        server.faults.clear()
+        await anyio.sleep(60)
+        assert age() <= 60
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_copy_that_was_never_complete_is_as_old_as_the_first_attempt(
+    server: ScriptedServer, informer: Informer[Thing]
+) -> None:
+    server.faults.extend([Fault.REFUSED] * 1000)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await anyio.sleep(100)
+        assert informer.age(anyio.current_time()) == pytest.approx(100)
+        tasks.cancel_scope.cancel()
