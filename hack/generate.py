@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from hack import dashboard
+from hack.reference.pages import pages
 from msa.api import names
 from msa.hub import render
 
@@ -35,6 +37,8 @@ def main(arguments: list[str]) -> int:
         CHART / "crds" / CRD.name: crd(helms(definition())),
         CHART / "files/agent.yaml": agent(),
         CHART / "files/agent-hub-role.yaml": agent_hub_role(),
+        dashboard.DASHBOARD: dashboard.text(),
+        **pages(definition()),
     }
     if arguments == ["--check"]:
         stale = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]

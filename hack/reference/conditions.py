@@ -1,0 +1,60 @@
+"""docs/reference/conditions.md, from the conditions that the code may write."""
+
+from collections.abc import Iterable, Mapping
+
+from hack.reference.reasons import Outcome, addon_outcomes, identity_outcomes, troubles
+from hack.reference.text import code, page, section, table
+from hack.reference.words import ADDON, GOOD, TROUBLES, Entry, explained
+
+_IDENTITY = """\
+Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` sums up. `TokenReported` says the same as `Ready`, for
+programs that know it from the addon that this one replaces. `SecretCreated` stays True while the Secret is there, whatever the trouble
+is. `LifetimeShortened` is there only while it is True."""
+
+_TROUBLES = """\
+What `Ready` and `TokenReported` say when they are False, and `SecretCreated` where there is no Secret. The message has the particulars."""
+
+_ADDON = """\
+Written by the manager (in the mode AddOnTemplate by OCM, whose words may differ), shown by
+`kubectl describe managedclusteraddon -n CLUSTER managed-serviceaccount`. OCM adds its own: `Available` is what
+`kubectl get managedclusteraddon` shows, and comes from the agent's heartbeat. No condition `ManifestApplied` at all: the cluster's work
+agent has not said anything yet. No condition of this table at all: the addon is not OCM's to roll out yet (see its ownerReference), or
+the manager does not run."""
+
+
+def conditions() -> str:
+    identities = identity_outcomes()
+    good = [outcome for outcome in identities if outcome.reason not in troubles()]
+    return page(
+        "Conditions",
+        "the code and hack/reference/words.py",
+        section(
+            "Of a ManagedServiceAccount", _IDENTITY, _table(good, GOOD), _TROUBLES, _troubles(identities)
+        ),
+        section("Of a ManagedClusterAddOn", _ADDON, _table(addon_outcomes(), ADDON)),
+    )
+
+
+def _table(outcomes: Iterable[Outcome], words: Mapping[str, Entry]) -> str:
+    by_reason = {outcome.reason: outcome for outcome in outcomes}
+    return table(
+        ("condition", "status", "reason", "meaning", "what to do"),
+        [
+            (
+                code(by_reason[reason].type),
+                by_reason[reason].status,
+                code(reason),
+                entry.meaning,
+                entry.remedy,
+            )
+            for reason, entry in explained(by_reason, words)
+        ],
+    )
+
+
+def _troubles(outcomes: Iterable[Outcome]) -> str:
+    reasons = {outcome.reason for outcome in outcomes} & troubles()
+    return table(
+        ("reason", "meaning", "what to do"),
+        [(code(reason), entry.meaning, entry.remedy) for reason, entry in explained(reasons, TROUBLES)],
+    )

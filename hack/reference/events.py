@@ -1,0 +1,152 @@
+"""docs/reference/events.md, from what the programs' own telemetry says when it is told all that it may be told."""
+
+from attrs import frozen
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from hack.reference.reasons import Outcome, addon_outcomes, renewals, troubles
+from hack.reference.text import code, codes, page, paragraph, section, table
+from hack.reference.words import IDENTITY_EVENTS, RENEWALS, REQUEST_EVENTS, explained
+from msa.agent.telemetry import Telemetry as AgentTelemetry
+from msa.api import addon, names
+from msa.api.addon import ManagedClusterAddOn
+from msa.api.certificates import SigningRequest
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import Condition, ObjectMeta
+from msa.hub.telemetry import Telemetry as ManagerTelemetry
+from msa.policy import doubts
+from msa.policy.doubts import Doubt
+from msa.policy.status import Trouble
+from msa.runtime.metrics import Metrics
+from msa.runtime.recorder import EventRecorder, ObjectReference
+
+_INTRO = """\
+`kubectl describe` shows them with the object. All are on the hub; repeated ones are counted up within ten minutes, and at most ten a
+second are sent: an Event may be missing, the condition that it tells of is not."""
+
+_IDENTITY = """\
+From the agent, in the cluster's namespace. Besides these, each reason for which `Ready` is False comes as a Warning when it begins;
+[conditions.md](conditions.md) tells what to do:"""
+
+_RENEWALS = """\
+The messages of `TokenIssued` and `Repaired` begin with one of these words, which are also the label `reason` of `msa_rotations_total`
+and `kind` of `msa_repairs_total`:"""
+
+_ADDON = """\
+From the manager, in the cluster's namespace, when a condition is another than before; [conditions.md](conditions.md) tells what they
+mean and what to do."""
+
+_REQUEST = """\
+From the manager, in the namespace `default`, since a CertificateSigningRequest has none: `kubectl get events -n default`. A request
+that is in doubt is left undecided, not denied: whoever may do that can still `kubectl certificate approve` or `deny` it. The message
+says what was found and what is wanted. The reasons are also the label `reason` of `msa_csr_decisions_total`.
+
+The cluster's registration agent makes good requests by itself. So where the table says nothing else to do: see who made this one
+(`spec.username`), and why. What is said of a cluster or its addon is normal while the cluster joins: the request is looked at again
+when that changes."""
+
+
+@frozen(order=True)
+class Told:
+    """An Event, as far as it does not depend on names and times."""
+
+    kind: str
+    type: str
+    reason: str
+
+
+class Listener(EventRecorder):
+    """Hears Events and sends none."""
+
+    def __init__(self) -> None:
+        self.heard: list[Told] = []
+
+    def record(self, regarding: ObjectReference, type_: str, reason: str, message: str) -> None:  # noqa: ARG002 - it names objects
+        self.heard.append(Told(regarding.kind, type_, reason))
+
+
+def events() -> str:
+    return page(
+        "Events",
+        "the programs' telemetry and hack/reference/words.py",
+        _INTRO,
+        section("On a ManagedServiceAccount", *_of_identities()),
+        section("On a ManagedClusterAddOn", _ADDON, _of_addons()),
+        section("On a CertificateSigningRequest", _REQUEST, _of_requests()),
+    )
+
+
+def told() -> list[Told]:
+    """All Events that the programs may send."""
+    listener = Listener()
+    with capture_logs():  # or it would log what never happened
+        _tell_of_identities(AgentTelemetry(Metrics(CollectorRegistry()), listener))
+        manager = ManagerTelemetry(Metrics(CollectorRegistry()), listener, addon.V1BETA1)
+        for outcome in sorted(addon_outcomes()):
+            _tell_of_addon(manager, outcome)
+        _tell_of_requests(manager)
+    return list(dict.fromkeys(listener.heard))
+
+
+def _tell_of_identities(agent: AgentTelemetry) -> None:
+    identity = ManagedServiceAccount(ObjectMeta())
+    for reason in renewals():
+        agent.issued(identity, reason, "", 0.0)
+        agent.repaired(identity, reason, "")
+    agent.shortened(identity, "")
+    for reason in sorted(troubles()):
+        agent.failed(identity, Trouble(reason, ""), repeated=False)
+        agent.refused(identity, Trouble(reason, ""), repeated=False)
+
+
+def _tell_of_addon(manager: ManagerTelemetry, outcome: Outcome) -> None:
+    condition = Condition(outcome.type, outcome.status, outcome.reason)
+    manager.condition(ManagedClusterAddOn(ObjectMeta()), condition)
+
+
+def _tell_of_requests(manager: ManagerTelemetry) -> None:
+    manager.approved(SigningRequest(ObjectMeta()))
+    for reason in doubts.Reason:
+        manager.doubted(SigningRequest(ObjectMeta()), Doubt(reason, ""))
+
+
+def _of_identities() -> tuple[str, ...]:
+    heard = [event for event in told() if event.kind == names.KIND]
+    types = {event.reason: event.type for event in heard if event.reason not in troubles()}
+    return (
+        table(
+            ("reason", "type", "meaning"),
+            [
+                (code(reason), types[reason], entry.meaning)
+                for reason, entry in explained(types, IDENTITY_EVENTS)
+            ],
+        ),
+        paragraph(f"{_IDENTITY} {codes(event.reason for event in heard if event.reason in troubles())}."),
+        _RENEWALS,
+        table(
+            ("word", "meaning"),
+            [(code(word), entry.meaning) for word, entry in explained(renewals(), RENEWALS)],
+        ),
+    )
+
+
+def _of_addons() -> str:
+    types = {event.reason: event.type for event in told() if event.kind == addon.MANAGED_CLUSTER_ADDON}
+    return table(
+        ("reason", "type", "condition"),
+        [
+            (code(outcome.reason), types[outcome.reason], f"`{outcome.type}` is {outcome.status}")
+            for outcome in sorted(addon_outcomes())
+        ],
+    )
+
+
+def _of_requests() -> str:
+    types = {event.reason: event.type for event in told() if event.kind == "CertificateSigningRequest"}
+    return table(
+        ("reason", "type", "meaning", "what to do"),
+        [
+            (code(reason), types[reason], entry.meaning, entry.remedy)
+            for reason, entry in explained(types, REQUEST_EVENTS)
+        ],
+    )

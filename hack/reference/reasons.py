@@ -1,0 +1,138 @@
+"""The reasons that the code gives, found in it: those that servers' answers lead to by asking the code, the others where they are written."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from attrs import field, frozen
+
+from msa.agent import failures
+from msa.agent.failures import Asking, Stopped, asking
+from msa.policy import addon_status, registration, rotation, status
+from msa.runtime.errors import ApiError
+
+_ROOT = Path(__file__).parents[2]
+_CODE = _ROOT / "msa"
+
+
+@frozen(order=True)
+class Outcome:
+    """A condition as the code may write it."""
+
+    type: str
+    status: str
+    reason: str
+
+
+@frozen
+class _Call:
+    module: str
+    node: ast.Call
+    callee: str = field(init=False)
+
+    @callee.default
+    def _unparse(self) -> str:
+        return ast.unparse(self.node.func).removeprefix("self.")
+
+
+def troubles() -> frozenset[str]:
+    """Why an identity may not be Ready."""
+    written = {
+        _text(call, call.node.args[0])
+        for callee in ("Trouble", "Refusal")
+        for call in _calls(callee)
+        if call.module != failures.__name__ and not _handed_on(call.node.args[0])
+    }
+    return frozenset(written | set(_answers()))
+
+
+def identity_outcomes() -> frozenset[Outcome]:
+    """What may stand in the status of a ManagedServiceAccount."""
+    found: set[Outcome] = set()
+    for call in _calls("condition", status.__name__):
+        given = {keyword.arg: keyword.value for keyword in call.node.keywords}
+        holds = "True" if ast.literal_eval(given["holds"]) else "False"
+        reasons = troubles() if _handed_on(given["reason"]) else (_text(call, given["reason"]),)
+        found |= {Outcome(_text(call, call.node.args[0]), holds, reason) for reason in reasons}
+    return frozenset(found)
+
+
+def addon_outcomes() -> frozenset[Outcome]:
+    """What may stand in the status of a ManagedClusterAddOn."""
+    obstacles = [_text(call, call.node.args[0]) for call in _calls("Obstacle", registration.__name__)]
+    found: set[Outcome] = set()
+    for call in _calls("Condition", addon_status.__name__):
+        type_, holds, reason = call.node.args[:3]
+        reasons = obstacles if _handed_on(reason) else [_text(call, reason)]
+        found |= {Outcome(_text(call, type_), _text(call, holds), reason) for reason in reasons}
+    return frozenset(found)
+
+
+def renewals() -> frozenset[str]:
+    """Why a Secret may be written again."""
+    calls = [call.node.args[1] for call in _calls("observer.repaired")]
+    written = {ast.literal_eval(reason) for reason in calls if not _handed_on(reason)}
+    return frozenset(written | set(rotation.Reason))
+
+
+def _answers() -> Iterator[str]:
+    """What each kind of answer to each question means for an identity."""
+    for question in Asking:
+        for error in _kinds(ApiError):
+            try:
+                with asking(question):
+                    raise error("")
+            except Stopped as stopped:
+                yield stopped.trouble.reason
+            except ApiError:
+                pass  # over with the next look: nobody is told
+
+
+def _kinds(error: type[ApiError]) -> Iterator[type[ApiError]]:
+    yield error
+    for kind in error.__subclasses__():
+        yield from _kinds(kind)
+
+
+def _calls(callee: str, within: str = "msa") -> Iterator[_Call]:
+    """Where the code calls something of that name, or self's, in a module or a package."""
+    for call in _all_calls():
+        if call.callee == callee and f"{call.module}.".startswith(f"{within}."):
+            yield call
+
+
+@cache
+def _all_calls() -> tuple[_Call, ...]:
+    return tuple(
+        _Call(".".join(path.relative_to(_ROOT).with_suffix("").parts), node)
+        for path in sorted(_CODE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    )
+
+
+def _handed_on(node: ast.expr) -> bool:
+    """Whether it is somebody's `.reason`, which is found where that one is made."""
+    return isinstance(node, ast.Attribute) and node.attr == "reason"
+
+
+def _text(call: _Call, node: ast.expr) -> str:
+    """A string of the code, written there or by name.
+
+    Raises:
+        ValueError: it is something else, which cannot be read without running it.
+    """
+    match node:
+        case ast.Constant(value=value):
+            pass
+        case ast.Name(id=name):
+            value = getattr(import_module(call.module), name, None)
+        case _:
+            value = None
+    if isinstance(value, str):
+        return value
+    raise ValueError(
+        f"{call.module}, line {node.lineno}: not a string or the name of one, so the reference cannot tell it"
+    )
