@@ -7,13 +7,15 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 NAME ?= hub
+BASE ?= auto
+PLATFORMS ?= linux/amd64,linux/arm64
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 
 ##@ General
 
 help: ## Show the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 venv: .venv/.synced ## Make the virtual environment with everything that uv.lock pins.
 
@@ -59,14 +61,17 @@ verify: venv ## Fail if a generated file is not what its source says.
 
 ##@ Test
 
-test: venv binaries helm ## Unit and integration tests (integration: on real API servers).
-	@$(BIN)/pytest -m "not deep"
+test: venv binaries helm promtool ## Unit and integration tests (integration: on real API servers).
+	@$(BIN)/pytest -m "not deep and not e2e"
 
 test-unit: venv ## Unit tests alone.
 	@$(BIN)/pytest tests/unit -m "not deep"
 
 test-deep: venv ## The long runs: generated faults against the runtime, a year of 200 identities, a week of 10,000.
 	@MSA_DEEP=1 $(BIN)/pytest tests/unit -m deep
+
+e2e: venv binaries helm ## The image in pods on real nodes, by the users' helm line (root; some 10 minutes, more the first time).
+	@$(RUN) hack.e2e
 
 ##@ Try
 
@@ -88,6 +93,27 @@ cluster-down: venv ## Stop it.
 kubeconfig: venv ## Print the path of its admin kubeconfig.
 	@$(RUN) hack.clusters kubeconfig $(NAME)
 
+##@ Image and release
+
+docker-build: venv ## Build the image IMG=registry/name:tag with docker, podman or buildah; BASE=image takes another base.
+	@$(if $(IMG),,echo 'say which image: make docker-build IMG=registry/name:tag'; exit 1)
+	@$(RUN) hack.image build $(IMG) --base $(BASE)
+
+docker-push: venv ## Push it.
+	@$(if $(IMG),,echo 'say which image: make docker-push IMG=registry/name:tag'; exit 1)
+	@$(RUN) hack.image push $(IMG)
+
+docker-buildx: ## Build it for PLATFORMS and push it (docker with buildx).
+	@$(if $(IMG),,echo 'say which image: make docker-buildx IMG=registry/name:tag'; exit 1)
+	@docker buildx build --platform=$(PLATFORMS) --tag=$(IMG) --push .
+
+sbom: venv ## Write the bill of materials, build/sbom.json.
+	@$(RUN) hack.image.sbom build/sbom.json
+
+release: venv helm ## Build a release into dist/, VERSION=x.y.z as the tree has it (docs/releasing.md).
+	@$(if $(VERSION),,echo 'say which version: make release VERSION=x.y.z'; exit 1)
+	@$(RUN) hack.release $(VERSION)
+
 ##@ Deploy onto the hub that kubectl points at
 
 install: venv ## The CRD alone.
@@ -103,4 +129,4 @@ deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits
 undeploy: venv ## Delete all of it but the CRD and the namespace.
 	@$(RUN) hack.deploy down
 
-.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep demo bench bench-manager cluster-up cluster-down kubeconfig
+.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e demo bench bench-manager cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release

@@ -1,0 +1,109 @@
+"""End to end: the image is built, two clusters with a real node each are started, OCM's stand-ins join them, and tests/e2e runs there.
+
+python -m hack.e2e                  all of it
+python -m hack.e2e ARGUMENT...      the same with arguments for pytest
+python -m hack.e2e --stay           runs no test: prints what to set to run them by hand, and waits
+
+Needs root on Linux: a node does (hack/node). Elsewhere one line says so. Against other clusters: docs/testing.md.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from hack.clusters import HOME, Cluster
+from hack.image import build, engine
+from hack.image.engine import EngineError
+from hack.node import needs
+from hack.node.node import NodeError, running_node
+from hack.ocm.fleet import Fleet, Member
+
+IMAGE: Final = "localhost/managed-serviceaccount:e2e"
+MIRROR: Final = "localhost/mirror"
+MIRRORED: Final = "localhost/mirror/managed-serviceaccount:e2e"
+CLUSTER: Final = "cluster1"
+_HUB, _MANAGED = "e2e-hub", "e2e-managed"
+_ARCHIVE: Final = HOME.parent / "e2e/image.tar"
+
+
+def main(arguments: list[str]) -> int:
+    if reason := needs.why_not():
+        print(f"end-to-end tests cannot run here: {reason}", file=sys.stderr)
+        return 1
+    try:
+        with _site() as environment:
+            if arguments == ["--stay"]:
+                return _stay(environment)
+            command = [sys.executable, "-m", "pytest", "-m", "e2e", "tests/e2e", "--durations=0", *arguments]
+            return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+    except (NodeError, EngineError) as error:
+        print(f"e2e: {error}", file=sys.stderr)
+        return 1
+
+
+@contextlib.contextmanager
+def _site() -> Iterator[dict[str, str]]:
+    """What tests/e2e/site.py reads from the environment."""
+    with _step("image"):
+        _build()
+    with contextlib.ExitStack() as stack:
+        with _step("two clusters, a node each"):
+            hub, managed = (
+                stack.enter_context(running_node(Cluster(name, HOME / name))) for name in (_HUB, _MANAGED)
+            )
+        with _step("images into the nodes"):
+            for node in (hub, managed):
+                for name in (IMAGE, MIRRORED):
+                    node.load(_ARCHIVE, name)
+        with _step("OCM's stand-ins"):
+            _join(stack, hub.cluster, managed.cluster)
+        yield {
+            "MSA_E2E_HUB": str(hub.cluster.kubeconfig),
+            "MSA_E2E_MANAGED": str(managed.cluster.kubeconfig),
+            "MSA_E2E_CLUSTER": CLUSTER,
+            "MSA_E2E_IMAGE": IMAGE,
+            "MSA_E2E_MIRROR": MIRROR,
+        }
+
+
+def _build() -> None:
+    _ARCHIVE.parent.mkdir(parents=True, exist_ok=True)
+    builder = engine.find()
+    build.build(builder, IMAGE, base="auto")
+    builder.archive(IMAGE, _ARCHIVE)
+
+
+def _join(stack: contextlib.ExitStack, hub: Cluster, managed: Cluster) -> None:
+    fleet = Fleet(hub)
+    fleet.install_ocm()
+    fleet.start()
+    stack.callback(fleet.stop)
+    member = Member(fleet, managed, CLUSTER, flags=("--no-pods",))
+    member.join()
+    stack.callback(member.stop)
+
+
+@contextlib.contextmanager
+def _step(name: str) -> Iterator[None]:
+    print(f"==> {name}", flush=True)
+    start = time.monotonic()
+    yield
+    print(f"==> {name} took {time.monotonic() - start:.0f} s", flush=True)
+
+
+def _stay(environment: dict[str, str]) -> int:
+    for name, value in environment.items():
+        print(f"export {name}={value}")
+    print("pytest -m e2e tests/e2e; end this with Ctrl-C", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
