@@ -39,6 +39,7 @@ from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
+from msa.runtime.errors import ApiError
 from msa.runtime.freshness import Freshness
 from msa.runtime.informer import Informer
 from msa.runtime.leader import Fence, LeaderElector
@@ -46,7 +47,7 @@ from msa.runtime.metrics import Metrics
 from msa.runtime.queue import WorkQueue
 from msa.runtime.recorder import EventRecorder
 from msa.runtime.store import Store
-from msa.runtime.supervisor import Addresses, Supervisor
+from msa.runtime.supervisor import Addresses, StartError, Supervisor
 
 _NAMED = f"metadata.name={names.ADDON}"
 
@@ -203,7 +204,7 @@ class _Manager:
         if self.settings.deploy_mode is DeployMode.ADD_ON_TEMPLATE:
             await self._supervisor((), (), None).run()
             return
-        version = await addon_version(partial(served, self.hub))
+        version = await self._version()
         sources = _Sources.of(self.settings, self.hub, version)
         informers = sources.informers(
             self.rng, self.metrics, with_pull_secret=bool(self.settings.pull_secret)
@@ -218,6 +219,15 @@ class _Manager:
         controllers = self._controllers(sources, informers, telemetry, version)
         self.metrics.registry.register(FleetCollector(informers.addons.store))
         await self._supervisor(informers.all, controllers, recorder).run()
+
+    async def _version(self) -> str:
+        """Of OCM's addon API. Raises StartError."""
+        try:
+            return await addon_version(partial(served, self.hub))
+        except ApiError as error:
+            raise StartError(
+                f"the hub at {self.hub.credential.server} does not answer: {error.reason}: {error.message}"
+            ) from None
 
     def _controllers(
         self, sources: _Sources, informers: _Informers, telemetry: Telemetry, version: str

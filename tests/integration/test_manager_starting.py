@@ -10,13 +10,14 @@ import pytest
 
 from hack.addon import ensure_namespace
 from hack.charts import Release
-from hack.clusters import Cluster, running
+from hack.clusters import Cluster, free_ports, running
 from hack.generate import CRD
 from hack.ocm.fleet import Fleet
 from hack.processes import wait_until
 from msa.api import names
 from tests.support.chart_hub import apply, body, get
 from tests.support.manager import PATIENCE, Membership, Replica, managed_cluster, managing
+from tests.support.proxy import redirect
 
 _OCM = Path(__file__).parents[2] / "hack/ocm/crds"
 _ADDON_GROUP = "addon.open-cluster-management.io"
@@ -79,6 +80,16 @@ def test_without_what_it_needs_it_says_in_one_line_what_is_missing(
     (line,) = ended.stderr.splitlines()
     assert line.startswith("msa manager: ")
     assert [crd for crd in _NEEDED if crd in line.replace("/v1", "")] == [*missing], line
+
+
+def test_a_hub_that_does_not_answer_is_told_in_one_line(plane: Cluster, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    nobody = redirect(plane.kubeconfig, port, to=tmp_path / "kubeconfig")
+    replica = Replica(plane, "nobody", kubeconfig=nobody)
+    ended = subprocess.run(replica.command(), capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"msa manager: the hub at https://127.0.0.1:{port} does not answer: ")
 
 
 @pytest.fixture
