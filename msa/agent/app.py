@@ -79,7 +79,7 @@ async def run(settings: AgentSettings) -> None:
 
 def _spoke_credential(settings: AgentSettings) -> Callable[[], Awaitable[credentials.Credential]]:
     if settings.spoke_kubeconfig is None:
-        return credentials.from_pod
+        return partial(credentials.from_pod, "--spoke-kubeconfig")
     return partial(credentials.from_kubeconfig, settings.spoke_kubeconfig)
 
 

@@ -112,7 +112,9 @@ class CacheCollector(Collector):
             "msa_token_expiration_timestamp_seconds", "When the token in use expires.", labels=labels
         )
         refresh = GaugeMetricFamily(
-            "msa_token_refresh_timestamp_seconds", "When it is planned to be replaced.", labels=labels
+            "msa_token_refresh_timestamp_seconds",
+            "When the token in use is planned to be replaced.",
+            labels=labels,
         )
         for identity in self.caches.identities.values():
             metadata, status = identity.metadata, identity.status

@@ -38,7 +38,8 @@ def _options() -> list[click.Parameter]:
         click.Option(
             ["--spoke-kubeconfig"],
             type=click.Path(path_type=Path),
-            help="How to reach the managed cluster.  [default: the pod's own service account]",
+            show_default="the pod's own service account",
+            help="How to reach the managed cluster.",
         ),
         click.Option(
             ["--namespace", "install_namespace"],

@@ -46,7 +46,8 @@ def _options() -> list[click.Parameter]:
         click.Option(
             ["--kubeconfig"],
             type=click.Path(path_type=Path),
-            help="How to reach the hub.  [default: the pod's own service account]",
+            show_default="the pod's own service account",
+            help="How to reach the hub.",
         ),
         *common(workers=16, what="Clusters", health=":38081"),
     ]

@@ -64,7 +64,7 @@ async def run(settings: ManagerSettings) -> None:
     if not settings.leader_elect:
         fence.open_until(math.inf)  # a single replica may always write
     load = (
-        credentials.from_pod
+        partial(credentials.from_pod, "--kubeconfig")
         if settings.kubeconfig is None
         else partial(credentials.from_kubeconfig, settings.kubeconfig)
     )

@@ -133,8 +133,11 @@ def _credential(
     )
 
 
-async def from_pod() -> Credential:
+async def from_pod(instead: str) -> Credential:
     """The credential that every pod has (in-cluster configuration).
+
+    Args:
+        instead: the flag that names a kubeconfig, for who runs in no pod.
 
     Raises:
         CredentialError: this is no pod, or its service account is not mounted.
@@ -142,7 +145,7 @@ async def from_pod() -> Credential:
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port:
         raise CredentialError(
-            "this process runs in no pod (KUBERNETES_SERVICE_HOST is not set): say --spoke-kubeconfig=FILE"
+            f"this process runs in no pod (KUBERNETES_SERVICE_HOST is not set): say {instead}=FILE"
         )
     files = _Files()
     try:

@@ -157,9 +157,11 @@ class Metrics:
             registry=registry,
             buckets=_LAG_SECONDS,
         )
-        self.events_sent = Counter("msa_events_sent_total", "Kubernetes Events sent.", registry=registry)
+        self.events_sent = Counter(
+            "msa_events_sent_total", "Kubernetes Events that were tried to be sent.", registry=registry
+        )
         self.events_dropped = Counter(
             "msa_events_dropped_total",
-            "Kubernetes Events not sent, since there were too many.",
+            "Kubernetes Events that did not get through: there were too many, or sending failed.",
             registry=registry,
         )

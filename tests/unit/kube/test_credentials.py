@@ -206,7 +206,7 @@ async def test_garbage_for_a_certificate_is_named(pki: Path) -> None:
 async def test_outside_of_a_pod_the_remedy_is_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(CredentialError, match="--spoke-kubeconfig"):
-        await from_pod()
+        await from_pod("--spoke-kubeconfig")
 
 
 async def test_a_swap_in_the_middle_of_the_reading_is_a_change(pki: Path) -> None:
