@@ -73,6 +73,9 @@ test-deep: venv ## The long runs: generated faults against the runtime, a year o
 e2e: venv binaries helm ## The image in pods on real nodes, by the users' helm line (root; some 10 minutes, more the first time).
 	@$(RUN) hack.e2e
 
+e2e-kind: venv binaries helm ## The same on kind with the real OCM (docker, kind and clusteradm needed).
+	@$(RUN) hack.kind
+
 ##@ Try
 
 demo: venv binaries ## A hub, clusters that join and leave, identities used, on real control planes; ONCE=1 ends after the tour.
@@ -129,4 +132,4 @@ deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits
 undeploy: venv ## Delete all of it but the CRD and the namespace.
 	@$(RUN) hack.deploy down
 
-.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e demo bench bench-manager cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release
+.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release

@@ -104,7 +104,12 @@ def _ready(site: Site) -> int:
 
 
 def _memory(cluster: Kubeconfig, pods: list[dict[str, Any]]) -> int:
-    """Bytes of the working set that the kubelet counts against the limit; of all pods."""
+    """Bytes of the working set that the kubelet counts against the limit; of all pods. It knows a young pod's after some seconds."""
+    assert wait_until(lambda: _working_set(cluster, pods) > 0, PATIENCE, 1.0)
+    return _working_set(cluster, pods)
+
+
+def _working_set(cluster: Kubeconfig, pods: list[dict[str, Any]]) -> int:
     nodes = {pod["spec"]["nodeName"] for pod in pods}
     wanted = _names(pods)
     return sum(
