@@ -24,8 +24,8 @@ from msa.kube.skew import ClockSkew
 from msa.runtime.errors import ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
 
-INACTIVITY_SECONDS = 70.0
-"""A stream that is silent for longer is dead: the server sends a bookmark every 60 s."""
+INACTIVITY_SECONDS = 100.0
+"""A stream that is silent for longer is dead. The server sends a bookmark every 60 s, the first of a stream seen later than 70 s."""
 
 _REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0

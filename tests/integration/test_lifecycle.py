@@ -72,6 +72,30 @@ def _creation(audit: Audit, name: str) -> Request:
     )
 
 
+def test_identities_restored_from_a_backup_keep_the_tokens_that_were_restored_with_them(
+    start_addon: StartAddon, audit: Audit
+) -> None:
+    """As on a new hub: other UIDs, no status, and Secrets without an owner. Who has read a token before goes on using it."""
+    addon = start_addon("restored")
+    create(addon, "kept")
+    wait_ready(addon, "kept")
+    addon.stop()
+    backup = identities.secret(addon, "kept") or {}
+    before = token(addon, "kept")
+    addon.hub.kubectl("delete", "msa", "kept", "-n", addon.cluster_name)
+    assert wait_until(lambda: identities.secret(addon, "kept") is None, PATIENCE)
+    metadata = {part: backup["metadata"][part] for part in ("name", "namespace", "labels", "annotations")}
+    addon.hub.kubectl("create", "-f", "-", stdin=yaml.safe_dump({**backup, "metadata": metadata}))
+    create(addon, "kept")
+    since = audit.from_now()
+    addon.start()
+    wait_ready(addon, "kept")
+    assert token(addon, "kept") == before
+    assert "create serviceaccounts/token" not in [request.what for request in since.work(addon)]
+    (owner,) = (identities.secret(addon, "kept") or {})["metadata"]["ownerReferences"]
+    assert owner["uid"] == (identities.identity(addon, "kept") or {})["metadata"]["uid"]
+
+
 def test_a_restarted_api_server_and_a_compacted_history_end_in_the_right_state(
     start_addon: StartAddon, hub: Cluster
 ) -> None:

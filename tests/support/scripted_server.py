@@ -31,7 +31,7 @@ from msa.runtime.ports import Page
 from tests.support.wire import Meta, Thing, Wire, lines_of, pad
 
 _BOOKMARK_SECONDS = 60.0
-_INACTIVITY_SECONDS = 70.0
+_INACTIVITY_SECONDS = 100.0
 _STEPS_BACK = 3
 _LARGEST_PAGE = 2
 
