@@ -10,6 +10,8 @@ import yaml
 
 from hack import dashboard
 from hack.addon import Addon
+from hack.charts import Release
+from hack.clusters import running
 from hack.ocm.fleet import Fleet
 from hack.processes import wait_until
 from msa.api import names
@@ -31,6 +33,18 @@ def agent(install_shared: InstallAddon) -> Addon:
     agent = install_shared("prometheus", "--leader-elect")
     agent.start()
     return agent
+
+
+@pytest.fixture(scope="module")
+def ocm(home: Path) -> Iterator[Fleet]:
+    """A hub of its own: on the shared one other tests leave clusters that are not well."""
+    with running("scraped", home) as hub:
+        fleet = Fleet(hub)
+        fleet.install()
+        Release(hub).install()
+        fleet.start()
+        yield fleet
+        fleet.stop()
 
 
 @pytest.fixture(scope="module")
