@@ -98,6 +98,7 @@ def _variants() -> dict[str, list[str]]:
                 "addOnTemplateName=mine",
                 "agentImagePullSecret=pull",
                 "prometheus.enabled=true",
+                "prometheus.alerts=true",
             ),
             *("prometheus.serviceMonitor.labels.release=prometheus", "admissionPolicy.enabled=false"),
             "networkPolicy.enabled=true",

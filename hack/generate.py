@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
         CHART / "crds" / CRD.name: crd(helms(definition())),
         CHART / "files/agent.yaml": agent(),
         CHART / "files/agent-hub-role.yaml": agent_hub_role(),
+        CHART / "files/alerts.yaml": alerts(),
         dashboard.DASHBOARD: dashboard.text(),
         **pages(definition()),
     }
@@ -66,6 +67,11 @@ def agent() -> str:
 def agent_hub_role() -> str:
     source = _TEMPLATES / "agent-hub-role.yaml"
     return _header("msa/hub/templates/agent-hub-role.yaml") + source.read_text()
+
+
+def alerts() -> str:
+    source = "manifests/monitoring/alerts.yaml"
+    return _header(source) + (_ROOT / source).read_text()
 
 
 def crd(content: dict[str, Any]) -> str:
