@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from hack.ocm import cluster, install
+from hack.ocm import addon_template, cluster, install
 from hack.ocm.api import Api
 from hack.ocm.cluster import ClusterSettings
 from hack.ocm.registration import RegistrationSettings
@@ -27,8 +27,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m hack.ocm", description=__doc__)
     parser.add_argument("--log-level", default="info")
     parts = parser.add_subparsers(dest="part", required=True)
-    hub = parts.add_parser("hub", help="admission, install strategy, configurations, end of a cluster")
+    hub = parts.add_parser(
+        "hub", help="admission, install strategy, configurations, AddOnTemplate, end of a cluster"
+    )
     hub.add_argument("--kubeconfig", type=Path, required=True, help="the hub administrator's")
+    hub.add_argument(
+        "--addon-manager-kubeconfig",
+        type=Path,
+        required=True,
+        help="OCM's addon manager's, for AddOnTemplate",
+    )
     member = parts.add_parser("cluster", help="registration agent, work agent, pods")
     member.add_argument("name")
     member.add_argument("--hub-kubeconfig", type=Path, required=True, help="the cluster's own, for the hub")
@@ -42,8 +50,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _hub(options: argparse.Namespace) -> None:
-    async with Api.opened(options.kubeconfig) as api:
-        await _until_told(install.run(api))
+    async with (
+        Api.opened(options.kubeconfig) as api,
+        Api.opened(options.addon_manager_kubeconfig) as addon_manager,
+    ):
+        await _until_told(install.run(api), addon_template.run(addon_manager))
 
 
 async def _cluster(options: argparse.Namespace) -> None:
@@ -63,14 +74,15 @@ async def _cluster(options: argparse.Namespace) -> None:
         await _until_told(cluster.run(settings, hub, managed))
 
 
-async def _until_told(running: Awaitable[None]) -> None:
+async def _until_told(*parts: Awaitable[None]) -> None:
     """Until SIGTERM or SIGINT."""
 
-    async def run() -> None:
-        await running
+    async def run(part: Awaitable[None]) -> None:
+        await part
 
     async with anyio.create_task_group() as group:
-        group.start_soon(run)
+        for part in parts:
+            group.start_soon(run, part)
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 group.cancel_scope.cancel()

@@ -45,6 +45,11 @@ class Kind:
     version: str
     plural: str
 
+    @property
+    def resource(self) -> tuple[str, str]:
+        """What it is called where no version matters."""
+        return self.group, self.plural
+
     def at(self, namespace: str, name: str = "", subresource: str = "") -> str:
         """The path of one object, or of all in a namespace; `namespace` is "" for what lives in none."""
         path = Selection(self.group, self.version, self.plural, namespace).path
@@ -88,6 +93,10 @@ class Api:
 
     async def merge(self, path: str, body: Body) -> Body:
         return _decoded(await self.transport.send("PATCH", path, body=_encoded(body), content_type=_MERGE))
+
+    async def update(self, path: str, body: Body) -> Body:
+        """Puts it in the place of what is there."""
+        return _decoded(await self.transport.send("PUT", path, body=_encoded(body)))
 
     async def apply(self, path: str, body: Body, manager: str) -> Body:
         """Server-side apply, over whoever else owns a field."""

@@ -38,7 +38,7 @@ class Named:
 
 def fleet_status(spec: Body, status: Body, version: str) -> Body:
     """The fields of a ClusterManagementAddOn's status that are OCM's, with the hashes that stand there already."""
-    defaults = _defaults(spec)
+    defaults = default_configs(spec)
     strategy = spec.get("installStrategy", {})
     placements = strategy.get("placements", ()) if strategy.get("type") == "Placements" else ()
     spelling = "defaultconfigReferences" if version == "v1alpha1" else "defaultConfigReferences"
@@ -64,7 +64,7 @@ def cluster_references(spec: Body, status: Body, fleet: Body, version: str) -> l
     return [_kept(item, stored, version) for item in chosen]
 
 
-def _defaults(spec: Body) -> list[Named]:
+def default_configs(spec: Body) -> list[Named]:
     """In v1alpha1 they stand in the supported kinds."""
     supported = [
         (kind, kind["defaultConfig"]) for kind in spec.get("supportedConfigs", ()) if "defaultConfig" in kind

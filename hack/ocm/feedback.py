@@ -10,6 +10,15 @@ _STEP: Final = re.compile(
     r"""\.(?P<field>[A-Za-z0-9_-]+)|\[(?P<index>\d+)\]|\[\?\(@\.(?P<key>[A-Za-z0-9_.-]+)==["'](?P<value>[^"']*)["']\)\]"""
 )
 
+WELL_KNOWN: Final = {
+    "Deployment": [
+        {"name": "ReadyReplicas", "path": ".status.readyReplicas"},
+        {"name": "Replicas", "path": ".status.replicas"},
+        {"name": "AvailableReplicas", "path": ".status.availableReplicas"},
+    ]
+}
+"""What OCM reports of a kind where no paths are asked for."""
+
 
 def values(object_: Body, paths: Iterable[Body]) -> tuple[list[Body], list[str]]:
     """The values that are there, and what is wrong with the others."""

@@ -10,6 +10,7 @@ from attrs import field, frozen
 
 from hack.addon import ensure_namespace, install_crd
 from hack.clusters import Cluster, free_ports
+from hack.ocm import kinds
 from hack.ocm.api import Body
 from hack.processes import Process, wait_until
 from msa.api import names
@@ -53,7 +54,13 @@ class Fleet:
         return self.version == "v1beta1" and file.stem in _BOTH_VERSIONS
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "hack.ocm", "hub", f"--kubeconfig={self.hub.kubeconfig}"]
+        groups = ("system:serviceaccounts", "system:serviceaccounts:open-cluster-management-hub")
+        addon_manager = self.hub.kubeconfig_for(kinds.ADDON_MANAGER, groups)
+        command = [
+            *(sys.executable, "-m", "hack.ocm", "hub"),
+            f"--kubeconfig={self.hub.kubeconfig}",
+            f"--addon-manager-kubeconfig={addon_manager}",
+        ]
         self.process.start(command, die_with_parent=self.hub.die_with_parent)
 
     def stop(self) -> None:

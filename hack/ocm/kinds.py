@@ -2,11 +2,15 @@
 
 from typing import Final
 
-from hack.ocm.api import Kind
+from hack.ocm.api import Body, Kind
 
 ADDON_GROUP: Final = "addon.open-cluster-management.io"
+ADDON_MANAGER: Final = "system:serviceaccount:open-cluster-management-hub:addon-manager-controller-sa"
+"""Who OCM's own addon manager is on the hub."""
 
 CLUSTERS: Final = Kind("cluster.open-cluster-management.io", "v1", "managedclusters")
+TEMPLATES: Final = Kind(ADDON_GROUP, "v1alpha1", "addontemplates")
+CONFIGS: Final = Kind(ADDON_GROUP, "v1alpha1", "addondeploymentconfigs")
 WORKS: Final = Kind("work.open-cluster-management.io", "v1", "manifestworks")
 APPLIED_WORKS: Final = Kind("work.open-cluster-management.io", "v1", "appliedmanifestworks")
 NAMESPACES: Final = Kind("", "v1", "namespaces")
@@ -34,3 +38,9 @@ def addons(version: str) -> Kind:
 
 def fleet_addons(version: str) -> Kind:
     return Kind(ADDON_GROUP, version, "clustermanagementaddons")
+
+
+def is_template(reference: Body) -> bool:
+    """Whether a reference to a configuration means an AddOnTemplate, and its hash is known."""
+    known = bool(reference.get("desiredConfig", {}).get("specHash"))
+    return known and (reference.get("group"), reference["resource"]) == TEMPLATES.resource

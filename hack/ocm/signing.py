@@ -74,5 +74,14 @@ def renewal(data: dict[str, str], user: str, groups: Sequence[str], now: datetim
     return max(0.0, (begin + (end - begin) * RENEWAL - now.astimezone(UTC)).total_seconds())
 
 
+def requested_subject(request: bytes) -> tuple[str, list[str]]:
+    """The user and the groups that a PEM request asks a certificate for."""
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        subject = x509.load_pem_x509_csr(request).subject
+    (user,) = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    groups = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(user.value), [str(group.value) for group in groups]
+
+
 def encoded(content: bytes) -> str:
     return b64encode(content).decode()

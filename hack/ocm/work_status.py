@@ -58,5 +58,5 @@ def _paths(work: Body, meta: Body) -> list[Body]:
         for config in work.get("manifestConfigs", ())
         if identity(config["resourceIdentifier"]) == identity(meta)
         for rule in config.get("feedbackRules", ())
-        for path in rule.get("jsonPaths", ())
+        for path in rule.get("jsonPaths") or feedback.WELL_KNOWN.get(meta["kind"], ())
     ]
