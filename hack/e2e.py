@@ -28,6 +28,8 @@ MIRRORED: Final = "localhost/mirror/managed-serviceaccount:e2e"
 CLUSTER: Final = "cluster1"
 _HUB, _MANAGED = "e2e-hub", "e2e-managed"
 _ARCHIVE: Final = HOME.parent / "e2e/image.tar"
+_RESULTS: Final = HOME.parent / "e2e/junit.xml"
+"""With what the tests have measured."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +40,17 @@ def main(arguments: list[str]) -> int:
         with _site() as environment:
             if arguments == ["--stay"]:
                 return _stay(environment)
-            command = [sys.executable, "-m", "pytest", "-m", "e2e", "tests/e2e", "--durations=0", *arguments]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                "-m",
+                "e2e",
+                "tests/e2e",
+                "--durations=0",
+                f"--junitxml={_RESULTS}",
+                *arguments,
+            ]
             return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
     except (NodeError, EngineError) as error:
         print(f"e2e: {error}", file=sys.stderr)

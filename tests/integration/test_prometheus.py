@@ -18,7 +18,7 @@ from msa.api import names
 from tests.integration.conftest import InstallAddon
 from tests.support.identities import create, wait_ready, wait_refused
 from tests.support.manager import Membership, Replica, managing
-from tests.support.prometheus import Prometheus, scraping
+from tests.support.prometheus import Prometheus, Target, scraping
 
 _RULES = Path(__file__).parents[2] / "manifests/monitoring/alerts.yaml"
 _MANAGER_JOB = "managed-serviceaccount-addon-manager-metrics"
@@ -58,7 +58,7 @@ def prometheus(
     agent: Addon, manager: Replica, ocm: Fleet, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
     """It has seen an identity and a cluster come."""
-    jobs = {_MANAGER_JOB: manager.ports[1], _AGENT_JOB: agent.metrics_port}
+    jobs = {_MANAGER_JOB: Target(manager.ports[1]), _AGENT_JOB: Target(agent.metrics_port)}
     with scraping(tmp_path_factory.mktemp("prometheus"), jobs, _RULES) as server:
         assert wait_until(lambda: server.targets() == dict.fromkeys(jobs, "up"), _PATIENCE), server.get(
             "targets"

@@ -42,17 +42,21 @@ class Prometheus:
     def process(self) -> Process:
         return Process("prometheus", self.folder)
 
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/-/ready", timeout=5):
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=5):  # noqa: S310 - ours, on loopback
                 return True
         except (OSError, urllib.error.URLError):
             return False
 
     def get(self, path: str, **parameters: str) -> Any:
         """The data of an answer of its API; a query that it cannot read is an HTTPError."""
-        url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        url = f"{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - ours, on loopback
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[Any]:
@@ -67,17 +71,29 @@ class Prometheus:
         return {target["labels"]["job"]: target["health"] for target in self.get("targets")["activeTargets"]}
 
 
+@frozen
+class Target:
+    """What is scraped, on loopback."""
+
+    port: int
+    path: str = "/metrics"
+
+
 @contextmanager
-def scraping(folder: Path, jobs: Mapping[str, int], rules: Path) -> Iterator[Prometheus]:
-    """A server that scrapes these ports on loopback every second, by the name of the job."""
+def scraping(folder: Path, jobs: Mapping[str, Target], rules: Path) -> Iterator[Prometheus]:
+    """A server that scrapes these every second, by the name of the job."""
     (port,) = free_ports(1)
     server = Prometheus(folder, port)
     configuration = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{number}"]}]}
-            for job, number in jobs.items()
+            {
+                "job_name": job,
+                "metrics_path": target.path,
+                "static_configs": [{"targets": [f"127.0.0.1:{target.port}"]}],
+            }
+            for job, target in jobs.items()
         ],
     }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
