@@ -59,10 +59,15 @@ def _socket(address: tuple) -> socket.socket:  # type: ignore[type-arg]  # aioht
 
 @define
 class _Sessions:
-    """The pools of one credential; replaced as a whole with it."""
+    """The pools of one credential; replaced as a whole with it.
+
+    Attributes:
+        reading: the bodies of the streams that are open.
+    """
 
     credential: Credential
     inactivity: float
+    reading: set[aiohttp.StreamReader] = field(init=False, factory=set)
     requests: aiohttp.ClientSession = field(init=False)
     streams: aiohttp.ClientSession = field(init=False)
 
@@ -92,6 +97,9 @@ class _Sessions:
         )
 
     async def close(self) -> None:
+        """Streams end as if the server had ended them: aiohttp would tell their readers nothing, and they would wait for ever."""
+        for stream in self.reading:
+            stream.feed_eof()
         await self.requests.close()
         await self.streams.close()
 
@@ -146,7 +154,9 @@ class Transport:
             if credentials.changed(self.credential):
                 await self.reload()
             while self._retired and time.monotonic() - self._retired[0][0] > _GRACE_SECONDS:
-                await self._retired.pop(0)[1].close()
+                # Forgotten only then: `close` finishes what a cancellation leaves.
+                await self._retired[0][1].close()
+                del self._retired[0]
 
     async def reload(self) -> None:
         """Takes the credential anew; the old one is kept when it cannot be read. Requests under way finish on the old one."""
@@ -278,8 +288,10 @@ class Transport:
             self._answered(response, sent)
             if response.status >= _LEAST_FAILURE:
                 raise await self._refusal(response)
+            sessions.reading.add(response.content)
             yield response.content
         finally:
+            sessions.reading.discard(response.content)
             response.close()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError:

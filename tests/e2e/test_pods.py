@@ -56,10 +56,17 @@ def test_a_new_hub_credential_is_taken_up_by_the_running_pod(installed: Site) ->
     before = _certificate(installed)
     installed.managed.kubectl("delete", "secret", *known)
     assert wait_until(lambda: _certificate(installed) not in ("", before), PATIENCE)
+    assert wait_until(lambda: "credential_reloaded" in _log(installed), PATIENCE, 1.0), _log(installed)
     create(installed, "new-credential")
     wait_ready(installed, "new-credential", PATIENCE)
     assert _names(installed.agent_pods()) == pods
     assert _restarts(installed.agent_pods()) == 0
+
+
+def _log(site: Site) -> str:
+    return site.managed.kubectl(
+        "logs", f"deployment/{names.AGENT_DEPLOYMENT}", "-n", site.install_namespace, "--tail=200"
+    )
 
 
 def _certificate(site: Site) -> str:

@@ -14,7 +14,7 @@ from tests.integration.audit import Audit, Request
 from tests.integration.conftest import StartAddon
 from tests.integration.leaks import leaks
 from tests.support import identities
-from tests.support.identities import PATIENCE, create, token, wait_new_token, wait_ready
+from tests.support.identities import PATIENCE, create, sample, token, wait_new_token, wait_ready
 
 _GARBAGE = {"data": {"token": b64encode(b"garbage").decode()}}
 
@@ -159,6 +159,15 @@ def test_a_replaced_hub_kubeconfig_is_taken_up_without_a_restart(start_addon: St
     for number in range(12):
         wait_ready(addon, f"meanwhile-{number}")
     assert "reconcile_failed" not in addon.process.log.read_text()
+    _wait_until_old_connections_are_closed(addon)
+    create(addon, "afterwards")
+    wait_ready(addon, "afterwards")
+
+
+def _wait_until_old_connections_are_closed(addon: Addon) -> None:
+    """All requests that began with the old credential have had their time: the watches are opened anew with the new one."""
+    opened = sample(addon, "reflector_watches_total", resource="secrets")
+    assert wait_until(lambda: sample(addon, "reflector_watches_total", resource="secrets") > opened, 60, 0.5)
 
 
 def test_a_life_shortened_by_the_server_is_told_and_renewed_by_what_was_granted(

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 import anyio
@@ -64,7 +65,7 @@ def server() -> Server:
 async def transport(server: Server) -> AsyncIterator[Transport]:
     listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    tokens = iter(("one", "two", "three"))
+    tokens = chain(("one", "two"), repeat("three"))
 
     async def load() -> Credential:
         token = next(tokens)
@@ -343,6 +344,29 @@ async def test_a_silent_watch_is_given_up(server: Server, transport: Transport) 
         with pytest.raises(errors.Network, match="in time"):
             await stream.receive()
     await impatient.close()
+
+
+async def test_a_watch_on_a_replaced_credential_ends_and_does_not_fall_silent_for_ever(
+    server: Server, transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp tells nobody who reads an answer that its session was closed: each new certificate left the watches deaf."""
+
+    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _head: bytes) -> None:
+        writer.write(_stream(_LINE, ended=False))
+        await writer.drain()
+        await reader.read()
+
+    monkeypatch.setattr("msa.kube.transport._RELOAD_SECONDS", 0.01)
+    monkeypatch.setattr("msa.kube.transport._GRACE_SECONDS", 0.0)
+    server.answers = [quiet]
+    watch = _accounts(transport).watch(resource_version="5", initial_events=False, timeout_seconds=5)
+    async with anyio.create_task_group() as tasks, watch as stream:
+        await stream.receive()
+        tasks.start_soon(transport.run)
+        await transport.reload()
+        with anyio.fail_after(5):
+            assert await stream.receive() == ()
+        tasks.cancel_scope.cancel()
 
 
 async def test_an_event_of_five_megabytes_is_read(server: Server, transport: Transport) -> None:
