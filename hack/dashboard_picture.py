@@ -161,10 +161,9 @@ def _legends(names: Sequence[str]) -> Iterator[str]:
 
 def _said(value: float, unit: str) -> str:
     """Short, as on an axis."""
-    for size, suffix in _SUFFIXES.get(unit, ()):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {suffix}"
-    return f"{value:.3g}"
+    sizes = _SUFFIXES.get(unit, ((1, ""),)) if value else ((1, ""),)
+    size, suffix = next((known for known in sizes if abs(value) >= known[0]), sizes[-1])
+    return f"{value / size:.3g} {suffix}".rstrip()
 
 
 def main(arguments: list[str]) -> int:

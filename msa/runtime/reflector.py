@@ -10,7 +10,7 @@ import structlog
 from attrs import define, frozen
 
 from msa.runtime.backoff import StreamBackoff
-from msa.runtime.errors import ApiError, classify
+from msa.runtime.errors import ApiError, Network, classify
 from msa.runtime.events import (
     Added,
     Bookmark,
@@ -49,6 +49,9 @@ _PAGE = 500
 _QUIET_SECONDS = 10.0
 _SYNC_SECONDS = 60.0
 _SHORTEST_WATCH, _LONGEST_WATCH = 300, 600
+_DEAD_SECONDS = 150.0
+"""Of silence on an open watch. A transport gives up earlier; one that has forgotten the stream never does."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -258,7 +261,7 @@ class Reflector(Generic[T]):
         counter = self._metrics.watch_events.labels(self._source.resource)
         events = 0
         try:
-            while batch := batch or await stream.receive():
+            while batch := batch or await self._next(stream):
                 self._heard_well()
                 counter.inc(len(batch))
                 events += len(batch)
@@ -271,6 +274,11 @@ class Reflector(Generic[T]):
         except ApiError as error:
             return Broke(error, version)
         return Ended(version, events, anyio.current_time() - start)
+
+    async def _next(self, stream: WatchStream[T]) -> Sequence[WatchEvent[T]]:
+        with anyio.move_on_after(_DEAD_SECONDS):
+            return await stream.receive()
+        raise Network(f"the watch said nothing for {_DEAD_SECONDS:.0f} s")
 
     async def _receive(self, stream: WatchStream[T], seconds: float) -> Sequence[WatchEvent[T]]:
         """The next events; none when the stream ended, or said nothing for so long."""

@@ -36,6 +36,10 @@ def test_values_on_the_axis_have_their_unit() -> None:
     assert {"105 MiB", "52.5 MiB", "0"} <= set(_texts(picture))
 
 
+def test_what_is_less_than_the_smallest_unit_has_it_all_the_same() -> None:
+    assert "0.525 /s" in _texts(_drawn(Drawing("Rotations", "ops", {"one": [(0, 0), (1, 0.5)]})))
+
+
 def test_what_is_always_zero_is_a_line_at_the_bottom() -> None:
     picture = _drawn(Drawing("Errors", "ops", {"one": [(0, 0), (1, 0)]}))
     (line,) = picture.iter(f"{_SVG}polyline")

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from msa.runtime.errors import Invalid
+from msa.runtime.events import WatchEvent
 from msa.runtime.informer import SILENCE_SECONDS, Informer
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import Page, WatchStream
@@ -37,6 +38,48 @@ class SlowPages:
     ) -> AsyncIterator[WatchStream[Thing]]:
         raise Invalid("no streaming lists here", code=422)
         yield  # type: ignore[unreachable]  # makes it the generator that a context manager is made of
+
+
+class Deaf:
+    """A server whose watches are open and say nothing, and a transport that does not notice."""
+
+    resource = "things.test"
+
+    def __init__(self) -> None:
+        self.opened = 0
+
+    async def list(
+        self, *, resource_version: str = "", limit: int = 0, continue_token: str = ""
+    ) -> Page[Thing]:
+        return Page([], "1", "")
+
+    @asynccontextmanager
+    async def watch(
+        self, *, resource_version: str, initial_events: bool, timeout_seconds: int
+    ) -> AsyncIterator[WatchStream[Thing]]:
+        if initial_events:
+            raise Invalid("no streaming lists here", code=422)
+        self.opened += 1
+        yield self
+
+    async def receive(self) -> Sequence[WatchEvent[Thing]]:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+async def test_a_watch_that_its_transport_has_forgotten_is_opened_anew_before_anybody_complains() -> None:
+    deaf = Deaf()
+    informer = Informer[Thing](deaf, Random(3), Metrics(CollectorRegistry()))
+    problems: list[str] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        for _ in range(1000):
+            await anyio.sleep(1)
+            if (problem := informer.problem(anyio.current_time())) is not None:
+                problems.append(problem)
+        tasks.cancel_scope.cancel()
+    assert 1000 / 200 < deaf.opened <= 1000 / 150 + 1
+    assert problems == []
 
 
 @pytest.fixture
