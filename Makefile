@@ -61,7 +61,7 @@ verify: venv ## Fail if a generated file is not what its source says.
 
 ##@ Test
 
-test: venv binaries helm promtool ## Unit and integration tests (integration: on real API servers).
+test: venv binaries helm ## Unit and integration tests (integration: on real API servers).
 	@$(BIN)/pytest -m "not deep and not e2e"
 
 test-unit: venv ## Unit tests alone.
