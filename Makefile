@@ -106,9 +106,9 @@ docker-push: venv ## Push it.
 	@$(if $(IMG),,echo 'say which image: make docker-push IMG=registry/name:tag'; exit 1)
 	@$(RUN) hack.image push $(IMG)
 
-docker-buildx: ## Build it for PLATFORMS and push it (docker with buildx).
+docker-buildx: venv ## Build it for PLATFORMS and push it (docker with buildx).
 	@$(if $(IMG),,echo 'say which image: make docker-buildx IMG=registry/name:tag'; exit 1)
-	@docker buildx build --platform=$(PLATFORMS) --tag=$(IMG) --push .
+	@docker buildx build --platform=$(PLATFORMS) --tag=$(IMG) --build-arg=VERSION=$$($(BIN)/python -c 'import msa; print(msa.__version__)') --build-arg=REVISION=$$(git rev-parse HEAD) --push .
 
 sbom: venv ## Write the bill of materials, build/sbom.json.
 	@$(RUN) hack.image.sbom build/sbom.json
