@@ -1,6 +1,7 @@
 """Manager and agent as pods: how they are allowed to run, and what becomes of them."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from hack.kubectl import Kubeconfig
@@ -111,22 +112,24 @@ def _ready(site: Site) -> int:
 
 
 def _memory(cluster: Kubeconfig, pods: list[dict[str, Any]]) -> int:
-    """Bytes of the working set that the kubelet counts against the limit; of all pods. It knows a young pod's after some seconds."""
-    assert wait_until(lambda: _working_set(cluster, pods) > 0, PATIENCE, 1.0)
-    return _working_set(cluster, pods)
+    """Bytes of the working set that the kubelet counts against the limit, of all pods, as they are now: it looks every 10 s or so."""
+    now = datetime.now(UTC)
+    assert wait_until(lambda: _measured(cluster, pods, now) is not None, PATIENCE, 1.0)
+    return _measured(cluster, pods, now) or 0
 
 
-def _working_set(cluster: Kubeconfig, pods: list[dict[str, Any]]) -> int:
+def _measured(cluster: Kubeconfig, pods: list[dict[str, Any]], since: datetime) -> int | None:
+    """None while one of them was last looked at before."""
     nodes = {pod["spec"]["nodeName"] for pod in pods}
+    answers = [cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary") for node in nodes]
+    found = {
+        pod["podRef"]["name"]: pod["memory"]
+        for answer in answers
+        for pod in json.loads(answer)["pods"]
+        if datetime.fromisoformat(pod["memory"]["time"]) >= since
+    }
     wanted = _names(pods)
-    return sum(
-        pod["memory"]["workingSetBytes"]
-        for node in nodes
-        for pod in json.loads(cluster.kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))[
-            "pods"
-        ]
-        if pod["podRef"]["name"] in wanted
-    )
+    return sum(found[name]["workingSetBytes"] for name in wanted) if set(wanted) <= set(found) else None
 
 
 def _limit(pods: list[dict[str, Any]]) -> int:
