@@ -8,6 +8,7 @@ Needs root on Linux: a node does (hack/node). Elsewhere one line says so. Agains
 """
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         print(f"end-to-end tests cannot run here: {reason}", file=sys.stderr)
         return 1
     try:
-        with _site() as environment:
+        with _alone(), _site() as environment:
             if arguments == ["--stay"]:
                 return _stay(environment)
             command = [
@@ -55,6 +56,18 @@ def main(arguments: list[str]) -> int:
     except (NodeError, EngineError) as error:
         print(f"e2e: {error}", file=sys.stderr)
         return 1
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Two runs in one checkout would take down each other's clusters. Raises NodeError where another one is under way."""
+    _RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    with (_RESULTS.parent / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NodeError("another run is under way in this checkout: wait for its end") from None
+        yield
 
 
 @contextlib.contextmanager
