@@ -70,7 +70,7 @@ test-unit: venv ## Unit tests alone.
 test-deep: venv ## The long runs: generated faults against the runtime, a year of 200 identities, a week of 10,000.
 	@MSA_DEEP=1 $(BIN)/pytest tests/unit -m deep --timeout=900
 
-e2e: venv binaries helm ## The image in pods on real nodes, by the users' helm line (root; some 10 minutes, more the first time).
+e2e: venv binaries helm promtool ## The image in pods on real nodes, by the users' helm line (root; some 10 minutes, more the first time).
 	@$(RUN) hack.e2e
 
 e2e-kind: venv binaries helm ## The same on kind with the real OCM (docker, kind and clusteradm needed).
