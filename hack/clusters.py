@@ -14,7 +14,6 @@ import shutil
 import signal
 import socket
 import ssl
-import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -25,7 +24,7 @@ from pathlib import Path
 import yaml
 from attrs import field, frozen
 
-from hack import binaries
+from hack import binaries, kubectl
 from hack.pki import Authority, create_signing_key
 from hack.processes import Process, wait_until
 
@@ -116,11 +115,12 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True) -> str:
         """What kubectl prints as admin; with `check`, its failure is ours."""
-        command = [str(self.binaries["kubectl"]), f"--kubeconfig={self.kubeconfig}", *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
-        if check and done.returncode != 0:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
-        return done.stdout + ("" if check else done.stderr)
+        try:
+            return kubectl.run(
+                self.binaries["kubectl"], self.kubeconfig, *arguments, stdin=stdin, check=check
+            )
+        except kubectl.KubectlError as error:
+            raise ClusterError(str(error)) from None
 
     def compact(self) -> None:
         """Drops etcd's history, so that older versions are answered with 410."""

@@ -13,7 +13,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from hack.clusters import HOME, Cluster
@@ -38,24 +39,35 @@ def main(arguments: list[str]) -> int:
         print(f"end-to-end tests cannot run here: {reason}", file=sys.stderr)
         return 1
     try:
-        with _alone(), _site() as environment:
-            if arguments == ["--stay"]:
-                return _stay(environment)
-            command = [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-m",
-                "e2e",
-                "tests/e2e",
-                "--durations=0",
-                f"--junitxml={_RESULTS}",
-                *arguments,
-            ]
-            return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+        with _alone(), _site() as variables:
+            return _stay(variables) if arguments == ["--stay"] else run_tests(variables, arguments)
     except (NodeError, EngineError) as error:
         print(f"e2e: {error}", file=sys.stderr)
         return 1
+
+
+def environment(hub: Path, managed: Path, cluster: str) -> dict[str, str]:
+    """What tests/e2e/site.py reads.
+
+    Args:
+        hub: kubeconfig of the hub's administrator.
+        managed: that of the managed cluster's.
+        cluster: its name on the hub.
+    """
+    return {
+        "MSA_E2E_HUB": str(hub),
+        "MSA_E2E_MANAGED": str(managed),
+        "MSA_E2E_CLUSTER": cluster,
+        "MSA_E2E_IMAGE": IMAGE,
+        "MSA_E2E_MIRROR": MIRROR,
+    }
+
+
+def run_tests(environment: Mapping[str, str], arguments: Sequence[str]) -> int:
+    """The exit code of pytest, which is given these arguments besides."""
+    command = [sys.executable, "-m", "pytest", "-m", "e2e", "tests/e2e", "--durations=0"]
+    command += [f"--junitxml={_RESULTS}", *arguments]
+    return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
 
 
 @contextlib.contextmanager
@@ -72,7 +84,7 @@ def _alone() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _site() -> Iterator[dict[str, str]]:
-    """What tests/e2e/site.py reads from the environment."""
+    """The environment of the tests."""
     with _step("image"):
         _build()
     with contextlib.ExitStack() as stack:
@@ -86,13 +98,7 @@ def _site() -> Iterator[dict[str, str]]:
                     node.load(_ARCHIVE, name)
         with _step("OCM's stand-ins"):
             _join(stack, hub.cluster, managed.cluster)
-        yield {
-            "MSA_E2E_HUB": str(hub.cluster.kubeconfig),
-            "MSA_E2E_MANAGED": str(managed.cluster.kubeconfig),
-            "MSA_E2E_CLUSTER": CLUSTER,
-            "MSA_E2E_IMAGE": IMAGE,
-            "MSA_E2E_MIRROR": MIRROR,
-        }
+        yield environment(hub.cluster.kubeconfig, managed.cluster.kubeconfig, CLUSTER)
 
 
 def _build() -> None:

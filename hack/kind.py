@@ -6,7 +6,6 @@ python -m hack.kind delete   deletes both clusters
 Needs docker, kind and clusteradm on the path, and a network that leads to their images.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -15,13 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from hack.clusters import HOME
+from hack.e2e import IMAGE, MIRRORED, environment, run_tests
 from hack.image.build import build
 from hack.image.engine import Engine, EngineError
 
 _TOOLS: Final = ("docker", "kind", "clusteradm")
 _HUB, _CLUSTER = "msa-hub", "msa-cluster1"
-_IMAGE: Final = "localhost/managed-serviceaccount:e2e"
-_MIRROR: Final = "localhost/mirror"
 _FOLDER: Final = HOME.parent / "kind"
 
 
@@ -39,8 +37,7 @@ def main(arguments: list[str]) -> int:
     _make_clusters()
     _load_image()
     _join()
-    command = [sys.executable, "-m", "pytest", "-m", "e2e", "tests/e2e", "--durations=0", *arguments]
-    return subprocess.run(command, env={**os.environ, **_environment()}, check=False).returncode
+    return run_tests(environment(_kubeconfig(_HUB), _kubeconfig(_CLUSTER), _CLUSTER), arguments)
 
 
 def _make_clusters() -> None:
@@ -59,11 +56,10 @@ def _make_clusters() -> None:
 
 
 def _load_image() -> None:
-    mirrored = _MIRROR + _IMAGE[_IMAGE.index("/") :]
-    build(Engine("docker"), _IMAGE)
-    _run("docker", "tag", _IMAGE, mirrored)
+    build(Engine("docker"), IMAGE)
+    _run("docker", "tag", IMAGE, MIRRORED)
     for name in (_HUB, _CLUSTER):
-        _run("kind", "load", "docker-image", f"--name={name}", _IMAGE, mirrored)
+        _run("kind", "load", "docker-image", f"--name={name}", IMAGE, MIRRORED)
 
 
 def _join() -> None:
@@ -79,16 +75,6 @@ def _join() -> None:
         *("--force-internal-endpoint-lookup", *(f"--{name}={value}" for name, value in given.items())),
     )
     _run("clusteradm", "accept", f"--clusters={_CLUSTER}", "--wait", hub)
-
-
-def _environment() -> dict[str, str]:
-    return {
-        "MSA_E2E_HUB": str(_kubeconfig(_HUB)),
-        "MSA_E2E_MANAGED": str(_kubeconfig(_CLUSTER)),
-        "MSA_E2E_CLUSTER": _CLUSTER,
-        "MSA_E2E_IMAGE": _IMAGE,
-        "MSA_E2E_MIRROR": _MIRROR,
-    }
 
 
 def _kubeconfig(name: str) -> Path:
