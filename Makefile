@@ -9,6 +9,7 @@ UV_VERSION := 0.13.9
 NAME ?= hub
 BASE ?= auto
 PLATFORMS ?= linux/amd64,linux/arm64
+WORKERS ?= 2
 BIN := .venv/bin
 RUN := $(BIN)/python -m
 
@@ -62,13 +63,13 @@ verify: venv ## Fail if a generated file is not what its source says.
 ##@ Test
 
 test: venv binaries helm ## Unit and integration tests (integration: on real API servers).
-	@$(BIN)/pytest -m "not deep and not e2e"
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not deep and not e2e"
 
 test-unit: venv ## Unit tests alone.
 	@$(BIN)/pytest tests/unit -m "not deep"
 
 test-deep: venv ## The long runs: generated faults against the runtime, a year of 200 identities, a week of 10,000.
-	@MSA_DEEP=1 $(BIN)/pytest tests/unit -m deep --timeout=900
+	@MSA_DEEP=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/unit -m deep --timeout=900
 
 e2e: venv binaries helm promtool ## The image in pods on real nodes, by the users' helm line (root; some 10 minutes, more the first time).
 	@$(RUN) hack.e2e

@@ -27,7 +27,7 @@ from tests.support.raw_client import RawClient
 
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 _OURS = {names.LABEL_MANAGED: "true"}
-_READS = {"get", "list", "watch"}
+_READS = ("get", "list", "watch")
 
 pytestmark = pytest.mark.timeout(300)
 
