@@ -2,9 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
-from hack.reference.reasons import Outcome, addon_outcomes, identity_outcomes, troubles
+from hack.reference.reasons import (
+    Outcome,
+    addon_outcomes,
+    fan_out_outcomes,
+    identity_outcomes,
+    troubles,
+)
 from hack.reference.text import code, page, section, table
-from hack.reference.words import ADDON, GOOD, TROUBLES, Entry, explained
+from hack.reference.words import ADDON, FAN_OUT, GOOD, TROUBLES, Entry, explained
 
 _IDENTITY = """\
 Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` sums up. `TokenReported` says the same as `Ready`, for
@@ -13,6 +19,12 @@ is. `LifetimeShortened` is there only while it is True."""
 
 _TROUBLES = """\
 What `Ready` and `TokenReported` say when they are False, and `SecretCreated` where there is no Secret. The message has the particulars."""
+
+_FAN_OUT = """\
+Of one in a namespace that ManagedClusterSets are bound to ([fan-out.md](../fan-out.md)), written by the manager. `Ready` sums up;
+`status.fanOut` has the numbers and names the first failing clusters. Their reasons are those above, besides `TokenExpired` (nobody
+renewed it in time: the agent there is away), `ManagedServiceAccountConflict` (one of that name is there and was not made for this one;
+`status.fanOut.failing` says how to have it taken over) and the API server's own word where it could not be written (`Forbidden`, say)."""
 
 _ADDON = """\
 Written by the manager (in the mode AddOnTemplate by OCM, whose words may differ), shown by
@@ -30,6 +42,9 @@ def conditions() -> str:
         "the code and hack/reference/words.py",
         section(
             "Of a ManagedServiceAccount", _IDENTITY, _table(good, GOOD), _TROUBLES, _troubles(identities)
+        ),
+        section(
+            "Of a ManagedServiceAccount that is fanned out", _FAN_OUT, _table(fan_out_outcomes(), FAN_OUT)
         ),
         section("Of a ManagedClusterAddOn", _ADDON, _table(addon_outcomes(), ADDON)),
     )

@@ -85,8 +85,10 @@ def _row(field: _Field) -> tuple[str, ...]:
 
 
 def _type(schema: Schema) -> str:
-    if schema["type"] == "array":
+    if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}s"
+    if schema.get("x-kubernetes-int-or-string"):
+        return "integer or string"
     return str(schema.get("format", schema["type"]))
 
 

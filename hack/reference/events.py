@@ -4,19 +4,21 @@ from attrs import frozen
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from hack.reference.reasons import Outcome, addon_outcomes, renewals, troubles
+from hack.reference.reasons import Outcome, addon_outcomes, fan_out_outcomes, renewals, troubles
 from hack.reference.text import code, codes, page, paragraph, section, table
 from hack.reference.words import IDENTITY_EVENTS, RENEWALS, REQUEST_EVENTS, explained
 from msa.agent.telemetry import Telemetry as AgentTelemetry
 from msa.api import addon, names
 from msa.api.addon import ManagedClusterAddOn
 from msa.api.certificates import SigningRequest
+from msa.api.fleet_identity import FleetIdentity
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import Condition, ObjectMeta
+from msa.hub.fanout_observer import FanOutTelemetry
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
 from msa.policy import doubts
 from msa.policy.doubts import Doubt
-from msa.policy.status import Trouble
+from msa.policy.status import READY, Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 
@@ -31,6 +33,10 @@ From the agent, in the cluster's namespace. Besides these, each reason for which
 _RENEWALS = """\
 The messages of `TokenIssued` and `Repaired` begin with one of these words, which are also the label `reason` of `msa_rotations_total`
 and `kind` of `msa_repairs_total`:"""
+
+_FAN_OUT = """\
+From the manager, of one in a namespace that ManagedClusterSets are bound to: `FannedOut` (Normal) says on how many clusters it was made
+or changed. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
 
 _ADDON = """\
 From the manager, in the cluster's namespace, when a condition is another than before; [conditions.md](conditions.md) tells what they
@@ -71,13 +77,14 @@ def events() -> str:
         "the programs' telemetry and hack/reference/words.py",
         _INTRO,
         section("On a ManagedServiceAccount", *_of_identities()),
+        section("On a ManagedServiceAccount that is fanned out", *_of_fan_out()),
         section("On a ManagedClusterAddOn", _ADDON, _of_addons()),
         section("On a CertificateSigningRequest", _REQUEST, _of_requests()),
     )
 
 
 def told() -> list[Told]:
-    """All Events that the programs may send."""
+    """All Events that the programs may send, those of the fan-out apart."""
     listener = Listener()
     with capture_logs():  # or it would log what never happened
         _tell_of_identities(AgentTelemetry(Metrics(CollectorRegistry()), listener))
@@ -128,6 +135,18 @@ def _of_identities() -> tuple[str, ...]:
             [(code(word), entry.meaning) for word, entry in explained(renewals(), RENEWALS)],
         ),
     )
+
+
+def _of_fan_out() -> tuple[str, ...]:
+    listener = Listener()
+    origin = FleetIdentity(ObjectMeta())
+    with capture_logs():
+        telemetry = FanOutTelemetry(Metrics(CollectorRegistry()), listener)
+        for outcome in sorted(fan_out_outcomes()):
+            if outcome.type == READY:
+                telemetry.condition(origin, Condition(outcome.type, outcome.status, outcome.reason))
+    rows = [(code(event.reason), event.type) for event in sorted(listener.heard)]
+    return _FAN_OUT, table(("reason", "type"), rows)
 
 
 def _of_addons() -> str:

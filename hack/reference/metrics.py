@@ -15,6 +15,8 @@ from msa.agent.reconciler import Caches
 from msa.agent.telemetry import CacheCollector
 from msa.agent.telemetry import Telemetry as AgentTelemetry
 from msa.api import addon
+from msa.hub.fanout_caches import IDENTITY_INDEXES
+from msa.hub.fanout_observer import FanOutCollector, FanOutTelemetry
 from msa.hub.telemetry import FleetCollector
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
 from msa.runtime.metrics import Metrics
@@ -98,9 +100,11 @@ def fill_agent(program: Metrics) -> None:
 
 
 def fill_manager(program: Metrics) -> None:
-    """As `msa.hub.app` does."""
+    """As `msa.hub.app` does, with its parts."""
     ManagerTelemetry(program, Listener(), addon.V1BETA1)
     program.registry.register(FleetCollector(Store()))
+    FanOutTelemetry(program, Listener())
+    program.registry.register(FanOutCollector(Store(IDENTITY_INDEXES)))
 
 
 def _described(collector: Collector) -> Iterable[Series]:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,12 @@ from attrs import field, frozen
 
 from msa.agent import failures
 from msa.agent.failures import Asking, Stopped, asking
-from msa.policy import addon_status, registration, rotation, status
+from msa.api.fleet_identity import FleetIdentity
+from msa.api.meta import ObjectMeta
+from msa.policy import addon_status, fanout_status, reach, registration, rotation, status
+from msa.policy.fanout import Health, Verdict
+from msa.policy.fanout_status import Spread
+from msa.policy.reach import Unreached
 from msa.runtime.errors import ApiError
 
 _ROOT = Path(__file__).parents[2]
@@ -68,6 +74,21 @@ def addon_outcomes() -> frozenset[Outcome]:
         reasons = obstacles if _handed_on(reason) else [_text(call, reason)]
         found |= {Outcome(_text(call, type_), _text(call, holds), reason) for reason in reasons}
     return frozenset(found)
+
+
+def fan_out_outcomes() -> frozenset[Outcome]:
+    """What may stand in the status of a ManagedServiceAccount that is fanned out, by asking the code how it tells each state."""
+    nobody: frozenset[str] = frozenset()
+    one = frozenset(("c1",))
+    states: list[Spread | Unreached] = [
+        *(Spread({"c1": Verdict(health)}, one, nobody, nobody) for health in Health),
+        Spread({"c1": Verdict(Health.READY)}, one, one, one),
+        Spread({}, nobody, nobody, nobody),
+        *(reach.not_bound(""), reach.not_decided("", "", nobody), reach.unknown("")),
+    ]
+    origin, now = FleetIdentity(ObjectMeta()), datetime(2026, 1, 1, tzinfo=UTC)
+    said = (item for found in states for item in fanout_status.wanted(origin, found, now).conditions)
+    return frozenset(Outcome(item.type, item.status, item.reason) for item in said)
 
 
 def renewals() -> frozenset[str]:

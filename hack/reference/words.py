@@ -120,6 +120,38 @@ TROUBLES = {
 }
 """Of a ManagedServiceAccount, for conditions that are False."""
 
+FAN_OUT = {
+    "AllClustersReady": Entry("every cluster where it belongs has a good token"),
+    "RollingOut": Entry(
+        "not every cluster has it as it is now, or has a token yet; `status.fanOut` counts",
+        "wait; `spec.rollout` says how many change at a time",
+    ),
+    "ClustersFailing": Entry(
+        "some clusters report a failure, or could not be written to; `status.fanOut.failing` names them and why",
+        "see the ManagedServiceAccount of that name in the cluster's namespace",
+    ),
+    "NoClusters": Entry(
+        "none of the clusters that the namespace may use is selected",
+        "add clusters to the set, or change the Placement",
+    ),
+    "AllServiceAccountsPresent": Entry("every cluster reports the ServiceAccount"),
+    "ServiceAccountsMissing": Entry("some clusters do not; the message names some", "as for `Ready`"),
+    "AllTokensReported": Entry("every cluster's namespace has a token"),
+    "TokensMissing": Entry("some have not; the message names some", "as for `Ready`"),
+    "NamespaceNotBound": Entry(
+        "the namespace is no managed cluster's, and no ManagedClusterSet is bound to it: there is nothing to do",
+        "make it in a cluster's namespace, or bind a set: `clusteradm clusterset bind SET --namespace NAMESPACE`",
+    ),
+    "PlacementNotDecided": Entry(
+        "there is no PlacementDecision of the Placement that `spec.placementRef` names; what is on the clusters stays as it is",
+        "create the Placement, or correct the name",
+    ),
+    "ClusterSetsUnknown": Entry(
+        "the manager cannot read cluster sets, bindings or decisions; what is on the clusters stays as it is",
+        "install Open Cluster Management's CRDs, or give the manager its rights back with `helm upgrade`",
+    ),
+}
+
 ADDON = {
     "SetPermissionApplied": Entry("the agent has its rights in the cluster's namespace and may register"),
     "PermissionConfigPending": Entry(

@@ -27,6 +27,7 @@ class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     owner_references: tuple[OwnerReference, ...] = ()
+    finalizers: tuple[str, ...] = ()
 
     def label(self, key: str) -> str:
         """The label's value, empty where it is not set."""

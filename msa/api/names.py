@@ -42,6 +42,22 @@ LABEL_MANAGED: Final = f"{GROUP}/is-managed-serviceaccount"
 MANAGED_LABELS: Final = {LABEL_MANAGED: "true"}
 """Shared by all objects in the caches that have it: 10,000 copies of one label are megabytes."""
 
+LABEL_SYNC_TO_PROFILE: Final = f"{GROUP}/sync-to-clusterprofile"
+"""On a ManagedServiceAccount: copy its credential to the ClusterProfiles of its cluster."""
+
+LABEL_SYNCED_FROM: Final = f"{GROUP}/synced-from"
+"""On such a copy: `<cluster>-<name of the ManagedServiceAccount>`."""
+
+LABEL_ORIGIN_NAMESPACE: Final = f"{GROUP}/origin-namespace"
+"""On a ManagedServiceAccount that was fanned out: the namespace of the one, of the same name, that it was made for."""
+
+LABEL_ORIGIN_UID: Final = f"{GROUP}/origin-uid"
+ANNOTATION_ROLLED_OUT: Final = f"{GROUP}/rolled-out-at"
+"""On the same: when its spec was last written, RFC 3339."""
+
+FAN_OUT_FINALIZER: Final = f"{GROUP}/fan-out"
+"""Keeps a ManagedServiceAccount until those that were made for it are gone."""
+
 ANNOTATION_OWNER_UID: Final = f"{GROUP}/managedserviceaccount-uid"
 """On a ServiceAccount: UID of the ManagedServiceAccount that it was made for; proves it ours when the label is lost."""
 

@@ -1,18 +1,23 @@
 """Turns objects from the wire into what is kept of them. A ManifestWork carries some 10 KB, of which a digest is enough."""
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.addon import AddOnDeploymentConfig, DeploymentConfig, DeploymentConfigSpec
+from msa.api.fleet_identity import FanOutStatus, FleetIdentity, StoredFleetIdentity
+from msa.api.meta import Condition, ObjectMeta
 from msa.api.rbac import RbacSubject, Role, RoleBinding, Rule, StoredRole, StoredRoleBinding
 from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work
 from msa.hub.render import spec_digest
 from msa.policy.deployment import spec_hash
 
 R = TypeVar("R")
+_STATUS = msgspec.json.Decoder(FanOutStatus)
 
 
 def keep_work(stored: ManifestWork) -> Work:
@@ -40,6 +45,42 @@ def keep_config(stored: AddOnDeploymentConfig) -> DeploymentConfig:
     """
     spec = _read(lambda: msgspec.json.decode(stored.spec, type=DeploymentConfigSpec))
     return DeploymentConfig(stored.metadata, spec, _read(lambda: spec_hash(bytes(stored.spec))))
+
+
+def keep_identity(stored: StoredFleetIdentity) -> FleetIdentity:
+    """What is kept of a ManagedServiceAccount, of which a hub may have tens of thousands: no marks but ours, each text once.
+
+    A status that cannot be read counts as empty: a tenant may have written it.
+    """
+    try:
+        status = _STATUS.decode(stored.status)
+    except (msgspec.MsgspecError, RecursionError):
+        status = FanOutStatus()
+    conditions = tuple(_shared(condition) for condition in status.conditions)
+    return FleetIdentity(_marked(stored.metadata), stored.spec, replace(status, conditions=conditions))
+
+
+def _marked(stored: ObjectMeta) -> ObjectMeta:
+    return replace(
+        stored,
+        name=intern(stored.name),
+        namespace=intern(stored.namespace),
+        labels=_ours(stored.labels),
+        annotations=_ours(stored.annotations),
+        owner_references=(),
+    )
+
+
+def _ours(marks: dict[str, str] | None) -> dict[str, str] | None:
+    prefix = f"{names.GROUP}/"
+    return {
+        intern(key): intern(value) for key, value in (marks or {}).items() if key.startswith(prefix)
+    } or None
+
+
+def _shared(condition: Condition) -> Condition:
+    texts = {name: intern(getattr(condition, name)) for name in ("type", "status", "reason", "message")}
+    return replace(condition, **texts)
 
 
 def _read(read: Callable[[], R]) -> R:

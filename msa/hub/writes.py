@@ -34,7 +34,7 @@ class Objects(Protocol):
     async def delete(self, name: str, *, uid: str = "") -> None: ...
 
 
-class _Written(Struct, frozen=True):
+class Written(Struct, frozen=True):
     """All that is read of an answer to a write."""
 
     metadata: ObjectMeta
@@ -52,12 +52,12 @@ class HubWrites:
 
     async def create(self, kind: Kind, body: Body) -> str:
         namespace = body["metadata"]["namespace"]
-        written = await self.objects[kind].within(namespace).create(body, into=_Written)
+        written = await self.objects[kind].within(namespace).create(body, into=Written)
         return written.metadata.resource_version
 
     async def rewrite(self, kind: Kind, stored: ObjectMeta, body: Body) -> str:
         resource = self.objects[kind].within(stored.namespace)
-        written = await resource.json_patch(stored.name, _replacing(stored, body), into=_Written)
+        written = await resource.json_patch(stored.name, _replacing(stored, body), into=Written)
         return written.metadata.resource_version
 
     async def delete(self, kind: Kind, stored: ObjectMeta) -> bool:
@@ -87,12 +87,12 @@ class HubWrites:
             "metadata": {"resourceVersion": request.metadata.resource_version},
             "status": {"conditions": [condition]},
         }
-        await self.requests.patch(request.metadata.name, body, into=_Written, subresource="approval")
+        await self.requests.patch(request.metadata.name, body, into=Written, subresource="approval")
 
 
 async def _patch_status(resource: Objects, stored: ObjectMeta, changes: Body) -> str:
     body = {"metadata": {"resourceVersion": stored.resource_version}, "status": changes}
-    written = await resource.patch(stored.name, body, into=_Written, subresource="status")
+    written = await resource.patch(stored.name, body, into=Written, subresource="status")
     return written.metadata.resource_version
 
 

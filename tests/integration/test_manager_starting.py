@@ -145,7 +145,9 @@ def _configure(cluster: Membership) -> None:
     )
 
 
-def test_in_the_mode_addontemplate_it_leaves_all_to_ocm(plane: Cluster, release: Release) -> None:
+def test_in_the_mode_addontemplate_it_leaves_the_addon_to_ocm_and_fans_out(
+    plane: Cluster, release: Release
+) -> None:
     """With the few rights that the chart gives it then; it is ready, leads, and ends as it is told to."""
     release.install("--set=hubDeployMode=AddOnTemplate")
     with managing(plane, "template", "--deploy-mode=AddOnTemplate", "--leader-elect") as manager:
@@ -153,9 +155,21 @@ def test_in_the_mode_addontemplate_it_leaves_all_to_ocm(plane: Cluster, release:
         assert wait_until(lambda: manager.value("leader_election_master_status") == 1, PATIENCE)
         assert not wait_until(lambda: cluster.made() != [], 2, 0.5)
         assert cluster.get("managedclusteraddon").get("status") is None
-        assert manager.value("controller_runtime_max_concurrent_reconciles") == 0
+        assert manager.value("controller_runtime_max_concurrent_reconciles", controller="fanout") > 0
+        assert (
+            manager.value("controller_runtime_max_concurrent_reconciles", controller="managedclusteraddon")
+            == 0
+        )
+        apply(plane, body(f"{names.GROUP}/{names.STORAGE_VERSION}", names.KIND, "lost", names.HUB_NAMESPACE))
+        assert wait_until(lambda: "NamespaceNotBound" in _said(plane), PATIENCE)
         manager.send(signal.SIGTERM)
         assert manager.wait() == 0
+
+
+def _said(hub: Cluster) -> list[str]:
+    """The reasons in the status of the ManagedServiceAccount."""
+    found = get(hub, names.PLURAL, "-n", names.HUB_NAMESPACE, "lost")
+    return [item["reason"] for item in found.get("status", {}).get("conditions", ())]
 
 
 def test_it_ends_as_it_is_told_to_while_there_is_work(plane: Cluster, release: Release) -> None:

@@ -15,9 +15,9 @@ from hack.reference.events import told
 from hack.reference.flags import flags
 from hack.reference.metrics import fill_agent, fill_manager, metrics, series
 from hack.reference.pages import PAGES, pages
-from hack.reference.reasons import addon_outcomes, identity_outcomes, troubles
+from hack.reference.reasons import addon_outcomes, fan_out_outcomes, identity_outcomes, troubles
 from hack.reference.text import page, table
-from hack.reference.words import ADDON, TROUBLES, Entry, explained
+from hack.reference.words import ADDON, FAN_OUT, TROUBLES, Entry, explained
 from msa.cli import agent, manager
 from msa.cli.main import cli
 
@@ -50,6 +50,7 @@ def test_words_about_a_reason_that_is_gone_are_an_error() -> None:
 def test_the_reasons_in_the_code_are_those_that_are_explained() -> None:
     assert troubles() == set(TROUBLES)
     assert {outcome.reason for outcome in addon_outcomes()} == set(ADDON)
+    assert {outcome.reason for outcome in fan_out_outcomes()} == set(FAN_OUT)
 
 
 def test_a_reason_made_from_a_servers_answer_is_found() -> None:
@@ -66,7 +67,7 @@ def test_every_trouble_can_make_each_of_the_three_conditions_false() -> None:
 @pytest.mark.parametrize(
     ("callee", "makers"),
     [
-        ("Condition", {"msa.policy.status", "msa.policy.addon_status"}),
+        ("Condition", {"msa.policy.status", "msa.policy.addon_status", "msa.policy.fanout_status"}),
         ("condition", {"msa.policy.status"}),
         ("Obstacle", {"msa.policy.registration"}),
         ("Trouble", {"msa.agent.failures", "msa.agent.reconciler", "msa.agent.tokens"}),

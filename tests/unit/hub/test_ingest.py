@@ -7,12 +7,14 @@ import msgspec
 import pytest
 from msgspec import Raw
 
+from msa.api import names
 from msa.api.addon import AddOnDeploymentConfig, ManagedClusterAddOn, Toleration
+from msa.api.fleet_identity import FanOutStatus, StoredFleetIdentity
 from msa.api.meta import ObjectMeta
 from msa.api.rbac import Rule, StoredRole, StoredRoleBinding
 from msa.api.work import ManifestWork
 from msa.hub import render
-from msa.hub.ingest import keep_binding, keep_config, keep_role, keep_work
+from msa.hub.ingest import keep_binding, keep_config, keep_identity, keep_role, keep_work
 from msa.policy.deployment import Workload
 
 ADDON = ManagedClusterAddOn(ObjectMeta(name="managed-serviceaccount", namespace="c1", uid="u"))
@@ -123,3 +125,17 @@ def test_a_binding_that_somebody_emptied_is_there_and_binds_nobody(subjects: str
 def test_rules_and_subjects_are_kept() -> None:
     role = msgspec.json.decode('{"metadata":{},"rules":[{"verbs":["get"]}]}', type=StoredRole)
     assert keep_role(role).rules == (Rule(verbs=("get",)),)
+
+
+def test_of_an_identity_only_our_marks_are_kept() -> None:
+    ours, foreign = {names.LABEL_ORIGIN_UID: "u"}, {"app": "x"}
+    metadata = ObjectMeta(name="i", namespace="c1", labels={**ours, **foreign}, annotations=foreign)
+    kept = keep_identity(StoredFleetIdentity(metadata))
+    assert (kept.metadata.labels, kept.metadata.annotations) == (ours, None)
+
+
+@pytest.mark.parametrize("status", [b"[]", b'{"conditions":3}', b'{"fanOut":' + DEEP + b"}"])
+def test_a_status_of_an_identity_that_cannot_be_read_counts_as_empty(status: bytes) -> None:
+    """A tenant may have written it."""
+    kept = keep_identity(StoredFleetIdentity(ObjectMeta(name="i"), status=Raw(status)))
+    assert kept.status == FanOutStatus()

@@ -1,0 +1,115 @@
+"""What is known of the hub for the fan-out, and how one ManagedServiceAccount finds those that belong to it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from attrs import frozen
+
+from msa.api import clusterset, names
+from msa.api.cluster import ManagedCluster
+from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
+from msa.api.fleet_identity import FleetIdentity
+from msa.policy import reach
+from msa.policy.fanout import is_child
+from msa.policy.reach import Unreached
+from msa.policy.status import READY
+from msa.runtime.result import Key
+from msa.runtime.store import Index, Store, key_of
+
+CHILDREN: Final = "children"
+"""Index by the key and by the UID of the one that they were made for."""
+
+ORIGINS: Final = "origins"
+"""Index of those that are fanned out, or wait to be: by namespace, and all of them under ""."""
+
+NAMESAKES: Final = "namesakes"
+"""Index of those that are fanned out, by name."""
+
+
+def is_fanned_out(identity: FleetIdentity) -> bool:
+    return names.FAN_OUT_FINALIZER in identity.metadata.finalizers
+
+
+def children_index(identity: FleetIdentity) -> Iterable[str]:
+    metadata = identity.metadata
+    namespace, uid = metadata.label(names.LABEL_ORIGIN_NAMESPACE), metadata.label(names.LABEL_ORIGIN_UID)
+    return [*([f"{namespace}/{metadata.name}"] if namespace else []), *([uid] if uid else [])]
+
+
+def origins_index(identity: FleetIdentity) -> Iterable[str]:
+    told = any(item.type == READY and item.reason in reach.REASONS for item in identity.status.conditions)
+    ours = told or is_fanned_out(identity) or identity.status.fan_out is not None
+    return ("", identity.metadata.namespace) if ours else ()
+
+
+def namesakes_index(identity: FleetIdentity) -> Iterable[str]:
+    return (identity.metadata.name,) if is_fanned_out(identity) else ()
+
+
+IDENTITY_INDEXES: Final[dict[str, Index[FleetIdentity]]] = {
+    CHILDREN: children_index,
+    ORIGINS: origins_index,
+    NAMESAKES: namesakes_index,
+}
+
+
+def by_namespace(item: ManagedClusterSetBinding) -> Iterable[str]:
+    return (item.metadata.namespace,)
+
+
+def by_placement(item: PlacementDecision) -> Iterable[str]:
+    return (f"{item.metadata.namespace}/{item.metadata.label(clusterset.LABEL_PLACEMENT)}",)
+
+
+BINDINGS_BY_NAMESPACE: Final = "namespace"
+DECISIONS_BY_PLACEMENT: Final = "placement"
+
+
+@frozen
+class FanOutCaches:
+    """What is known of the hub."""
+
+    identities: Store[FleetIdentity]
+    clusters: Store[ManagedCluster]
+    sets: Store[ManagedClusterSet]
+    bindings: Store[ManagedClusterSetBinding]
+    decisions: Store[PlacementDecision]
+
+    def is_clusters(self, namespace: str) -> bool:
+        """Whether it is a managed cluster's own namespace."""
+        return self.clusters.get(namespace) is not None
+
+    def reach(self, origin: FleetIdentity) -> frozenset[str] | Unreached:
+        """The clusters where it belongs."""
+        namespace, placement = origin.metadata.namespace, origin.spec.placement_ref
+        for kind, store in (("ManagedClusterSetBindings", self.bindings), ("ManagedClusterSets", self.sets)):
+            if not store.synced:
+                return reach.unknown(kind)
+        sets = reach.bound_sets(self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace), self.sets.get)
+        if not sets:
+            return reach.not_bound(namespace)
+        bound = reach.members(sets, self.clusters.values())
+        if placement is None:
+            return bound
+        if not self.decisions.synced:
+            return reach.unknown("PlacementDecisions")
+        decisions = self.decisions.by_index(DECISIONS_BY_PLACEMENT, f"{namespace}/{placement.name}")
+        # A decision alone gives nothing: whoever may write one in a namespace is not who may bind a set to it.
+        if not decisions:
+            return reach.not_decided(namespace, placement.name, bound)
+        return reach.picked(decisions) & bound
+
+    def children(self, key: Key) -> Sequence[FleetIdentity]:
+        """Those made for the one of this key, wherever they are."""
+        return self.identities.by_index(CHILDREN, key)
+
+    def children_of(self, origin: FleetIdentity) -> Sequence[FleetIdentity]:
+        """The same, with those that lost the label of the namespace."""
+        uid = origin.metadata.uid
+        found = (*self.children(key_of(origin)), *self.identities.by_index(CHILDREN, uid))
+        return tuple({key_of(item): item for item in found if is_child(item.metadata, origin)}.values())
+
+    def there(self, origin: FleetIdentity, clusters: Iterable[str]) -> dict[str, FleetIdentity]:
+        """What has its name on these clusters."""
+        found = ((name, self.identities.get(f"{name}/{origin.metadata.name}")) for name in clusters)
+        return {name: item for name, item in found if item is not None}

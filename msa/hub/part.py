@@ -1,0 +1,47 @@
+"""Parts of the manager: reconcilers for one purpose each, and what they are all made from."""
+
+from random import Random
+from typing import Any
+
+from attrs import frozen
+
+from msa.api.cluster import ManagedCluster
+from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
+from msa.kube.resources import Resource
+from msa.kube.transport import Transport
+from msa.runtime.controller import Controller
+from msa.runtime.informer import Informer
+from msa.runtime.metrics import Metrics
+from msa.runtime.recorder import EventRecorder
+
+
+@frozen
+class Common:
+    """What parts have in common.
+
+    Attributes:
+        rng: for jitter.
+        metrics: where they count.
+        recorder: of their Events.
+        stored: where ManagedServiceAccounts are written.
+    """
+
+    hub: Transport
+    rng: Random
+    metrics: Metrics
+    recorder: EventRecorder
+    clusters: Informer[ManagedCluster]
+    identities: Informer[FleetIdentity]
+    stored: Resource[StoredFleetIdentity]
+
+
+@frozen
+class Part:
+    """What the supervisor runs of one.
+
+    Attributes:
+        informers: of its own; those in common are not among them.
+    """
+
+    informers: tuple[Informer[Any], ...]
+    controllers: tuple[Controller, ...]

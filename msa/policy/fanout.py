@@ -1,0 +1,231 @@
+"""One ManagedServiceAccount on many clusters: what must be written where, and how each cluster fares. Pure decisions.
+
+The one in the bound namespace is the origin; those of the same name in the clusters' namespaces are its children.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from attrs import frozen
+
+from msa.api import names
+from msa.api.durations import parse_rfc3339, rfc3339
+from msa.api.fleet_identity import FanOutSpec, FleetIdentity
+from msa.api.meta import Condition, ObjectMeta
+from msa.policy.status import READY, TOKEN_REPORTED
+
+Body = dict[str, Any]
+
+PATIENCE = timedelta(minutes=10)
+"""For so long a cluster that was changed and is not ready counts as being changed; after that others get their turn."""
+
+_CONFLICT = "ManagedServiceAccountConflict"
+
+
+class Health(Enum):
+    """How a child fares."""
+
+    READY = "ready"
+    WAITING = "waiting"
+    FAILING = "failing"
+
+
+@frozen
+class Verdict:
+    """How it fares on one cluster.
+
+    Attributes:
+        reason: CamelCase; empty unless it fails.
+        message: what is wrong.
+    """
+
+    health: Health
+    reason: str = ""
+    message: str = ""
+
+
+@frozen
+class Plan:
+    """What to do.
+
+    Attributes:
+        create: clusters that get a child now.
+        rewrite: children that are changed now.
+        later: clusters whose turn has not come.
+        foreign: what has the name in a cluster's namespace and is not ours.
+        due: when the next turn comes at the latest; None where nobody waits for one.
+    """
+
+    create: tuple[str, ...]
+    rewrite: tuple[FleetIdentity, ...]
+    later: frozenset[str]
+    foreign: tuple[FleetIdentity, ...]
+    due: datetime | None
+
+
+def plan(
+    origin: FleetIdentity,
+    clusters: Iterable[str],
+    stored: Mapping[str, FleetIdentity],
+    waiting: frozenset[str],
+    now: datetime,
+) -> Plan:
+    """What must be written on the clusters, as many at a time as the origin says.
+
+    Args:
+        origin: what is fanned out.
+        clusters: where it belongs.
+        stored: what has its name there, by cluster.
+        waiting: clusters that could not be written lately, and are not tried again yet.
+        now: wall time.
+    """
+    wanted = sorted(clusters)
+    foreign = tuple(
+        stored[name] for name in wanted if name in stored and not is_child(stored[name].metadata, origin)
+    )
+    theirs = {item.metadata.namespace for item in foreign}
+    ours = {name: stored[name] for name in wanted if name in stored and name not in theirs}
+    current = {name for name, child in ours.items() if follows(child, origin)}
+    under_way = [
+        until
+        for name in current
+        if judge(ours[name], now).health is not Health.READY
+        and (until := _changed_until(ours[name])) is not None
+        and until > now
+    ]
+    gone = {name for name, child in ours.items() if child.metadata.deletion_timestamp is not None}
+    pending = [name for name in wanted if name not in current | theirs | gone | waiting]
+    free = max(0, concurrency(origin.spec, len(wanted)) - len(under_way))
+    turn, later = pending[:free], frozenset(pending[free:])
+    return Plan(
+        create=tuple(name for name in turn if name not in ours),
+        rewrite=tuple(ours[name] for name in turn if name in ours),
+        later=later,
+        foreign=foreign,
+        due=min(under_way, default=None) if later else None,
+    )
+
+
+def concurrency(spec: FanOutSpec, clusters: int) -> int:
+    """How many clusters may be changed and not ready at the same time; at least one."""
+    most = spec.rollout.max_concurrent
+    if isinstance(most, int):
+        return max(1, most)
+    percent = most.removesuffix("%")
+    # The API server lets nothing else pass; what is stored nevertheless is as good as the default.
+    share = int(percent) if percent.isdecimal() else 25
+    return max(1, math.ceil(clusters * min(share, 100) / 100))
+
+
+def is_child(stored: ObjectMeta, origin: FleetIdentity) -> bool:
+    """Whether it was made for this one. One of an earlier object of the same name, restored from a backup say, is taken over."""
+    metadata = origin.metadata
+    return stored.name == metadata.name and (
+        stored.label(names.LABEL_ORIGIN_NAMESPACE) == metadata.namespace
+        or stored.label(names.LABEL_ORIGIN_UID) == metadata.uid != ""
+    )
+
+
+def follows(child: FleetIdentity, origin: FleetIdentity) -> bool:
+    """Whether it says what the origin says."""
+    labels, spec = child.metadata.labels or {}, origin.spec
+    return child.spec == FanOutSpec(rotation=spec.rotation, audiences=spec.audiences) and all(
+        labels.get(key) == value for key, value in _labels(origin).items()
+    )
+
+
+def child_body(origin: FleetIdentity, cluster: str, now: datetime) -> Body:
+    """A new child."""
+    labels = {key: value for key, value in _labels(origin).items() if value is not None}
+    spec = {key: value for key, value in _spec(origin).items() if value is not None}
+    return {
+        "apiVersion": f"{names.GROUP}/{names.STORAGE_VERSION}",
+        "kind": names.KIND,
+        "metadata": {
+            "name": origin.metadata.name,
+            "namespace": cluster,
+            "labels": labels,
+            "annotations": {names.ANNOTATION_ROLLED_OUT: rfc3339(now)},
+        },
+        "spec": spec,
+    }
+
+
+def child_changes(origin: FleetIdentity, now: datetime) -> Body:
+    """What to merge into a child that is not as it should be (RFC 7386: null takes away)."""
+    return {
+        "metadata": {
+            "labels": _labels(origin),
+            "annotations": {names.ANNOTATION_ROLLED_OUT: rfc3339(now)},
+        },
+        "spec": _spec(origin),
+    }
+
+
+def judge(child: FleetIdentity, now: datetime) -> Verdict:
+    """How a child fares, by what the agent on its cluster says of it.
+
+    The condition Ready sums up; an agent of the addon that we replace has TokenReported alone.
+    """
+    told = {item.type: item for item in child.status.conditions}
+    said = told.get(READY) or told.get(TOKEN_REPORTED)
+    if said is None or not _is_current(said, child):
+        return Verdict(Health.WAITING)
+    if said.status != "True":
+        return Verdict(Health.FAILING, said.reason, said.message)
+    ends = child.status.expiration_timestamp
+    if ends is not None and ends <= now:
+        message = f"the token expired at {rfc3339(ends)} and the agent on the cluster has not renewed it"
+        return Verdict(Health.FAILING, "TokenExpired", message)
+    return Verdict(Health.READY)
+
+
+def conflict(stored: FleetIdentity, origin: FleetIdentity) -> Verdict:
+    """That a foreign object is in the way."""
+    metadata = stored.metadata
+    owner = metadata.label(names.LABEL_ORIGIN_NAMESPACE)
+    whose = (
+        f"was made for ManagedServiceAccount {owner}/{metadata.name}"
+        if owner
+        else "was not made for this one"
+    )
+    message = (
+        f"ManagedServiceAccount {metadata.namespace}/{metadata.name} {whose} and is left alone: delete it, or have it taken over with: "
+        f"kubectl label --overwrite -n {metadata.namespace} msa {metadata.name} {names.LABEL_ORIGIN_NAMESPACE}={origin.metadata.namespace}"
+    )
+    return Verdict(Health.FAILING, _CONFLICT, message)
+
+
+def _is_current(said: Condition, child: FleetIdentity) -> bool:
+    """Whether a condition is about the child as it is now; the agent of the addon that we replace does not say."""
+    return said.observed_generation in (0, child.metadata.generation)
+
+
+def _changed_until(child: FleetIdentity) -> datetime | None:
+    changed = parse_rfc3339(child.metadata.annotation(names.ANNOTATION_ROLLED_OUT))
+    return changed + PATIENCE if changed is not None else None
+
+
+def _labels(origin: FleetIdentity) -> dict[str, str | None]:
+    """Of a child; None for what it must not have. To be copied to ClusterProfiles is asked for on the origin."""
+    metadata = origin.metadata
+    return {
+        names.LABEL_ORIGIN_NAMESPACE: metadata.namespace,
+        names.LABEL_ORIGIN_UID: metadata.uid,
+        names.LABEL_SYNC_TO_PROFILE: (metadata.labels or {}).get(names.LABEL_SYNC_TO_PROFILE),
+    }
+
+
+def _spec(origin: FleetIdentity) -> Body:
+    """A child's spec; nothing that is fanned out further, and no life of its own: it ends with its origin."""
+    spec = origin.spec
+    return {
+        "rotation": {"validity": spec.rotation.validity},
+        "audiences": spec.audiences or None,
+        "ttlSecondsAfterCreation": None,
+        "placementRef": None,
+        "rollout": None,
+    }

@@ -1,0 +1,178 @@
+"""The status of a ManagedServiceAccount that is fanned out: a pure function, so equal inputs write nothing."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final, Protocol
+
+from attrs import frozen
+from msgspec.structs import replace
+
+from msa.api import conditions
+from msa.api.fleet_identity import FailingCluster, FanOut, FanOutStatus, FleetIdentity
+from msa.api.meta import Condition
+from msa.policy.fanout import Health, Verdict, conflict, follows, is_child, judge
+from msa.policy.reach import Unreached
+from msa.policy.status import READY, TOKEN_REPORTED
+
+ALL_ACCOUNTS: Final = "AllServiceAccountsPresent"
+ALL_TOKENS: Final = "AllTokensReported"
+_TOLD = 20
+_NAMED = 3
+
+
+class ApiProblem(Protocol):
+    """Why a request failed."""
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def message(self) -> str: ...
+
+
+@frozen
+class Spread:
+    """How it stands on all clusters where it belongs.
+
+    Attributes:
+        verdicts: of each cluster.
+        updated: clusters whose child says what the origin says.
+        with_account: clusters that report the ServiceAccount.
+        with_token: clusters that report a token.
+    """
+
+    verdicts: Mapping[str, Verdict]
+    updated: frozenset[str]
+    with_account: frozenset[str]
+    with_token: frozenset[str]
+
+    def having(self, health: Health) -> list[str]:
+        return sorted(name for name, verdict in self.verdicts.items() if verdict.health is health)
+
+
+def wanted(origin: FleetIdentity, found: Spread | Unreached, now: datetime) -> FanOutStatus:
+    """The status to be stored.
+
+    Args:
+        origin: with the stored status.
+        found: how it stands; or why no clusters can be told.
+        now: for transition times.
+    """
+    said = _unreached(found) if isinstance(found, Unreached) else _conditions(found)
+    about = [replace(item, observed_generation=origin.metadata.generation) for item in said]
+    types = {item.type for item in about}
+    before = tuple(item for item in origin.status.conditions if item.type in types)
+    return FanOutStatus(
+        conditions=conditions.merge(before, about, now),
+        observed_generation=origin.metadata.generation,
+        fan_out=_counts(found) if isinstance(found, Spread) else None,
+    )
+
+
+def spread(
+    origin: FleetIdentity,
+    clusters: frozenset[str],
+    stored: Mapping[str, FleetIdentity],
+    failed: Mapping[str, ApiProblem],
+    now: datetime,
+) -> Spread:
+    """How it stands.
+
+    Args:
+        origin: what is fanned out.
+        clusters: where it belongs.
+        stored: what has its name there, by cluster.
+        failed: why a child could not be written, by cluster.
+        now: wall time.
+    """
+    ours = {name: item for name, item in stored.items() if is_child(item.metadata, origin)}
+    return Spread(
+        verdicts={
+            **{name: Verdict(Health.WAITING) for name in clusters},
+            **{name: judge(item, now) for name, item in ours.items()},
+            **{name: conflict(stored[name], origin) for name in stored.keys() - ours.keys()},
+            **{name: Verdict(Health.FAILING, item.reason, item.message) for name, item in failed.items()},
+        },
+        updated=frozenset(name for name, item in ours.items() if follows(item, origin)),
+        with_account=frozenset(name for name, item in ours.items() if _has_account(item)),
+        with_token=frozenset(name for name, item in ours.items() if _has_token(item)),
+    )
+
+
+def is_news(before: FanOutStatus, condition: Condition) -> bool:
+    """Whether the summary says something else than before, in status or reason."""
+    stood = {(item.type, item.status, item.reason) for item in before.conditions}
+    return condition.type == READY and (condition.type, condition.status, condition.reason) not in stood
+
+
+def relinquished(origin: FleetIdentity) -> FanOutStatus:
+    """The status where its namespace has become a cluster's: all the rest is for the agent there to say."""
+    kept = tuple(item for item in origin.status.conditions if item.type not in (ALL_ACCOUNTS, ALL_TOKENS))
+    return replace(origin.status, conditions=kept, fan_out=None)
+
+
+def _counts(found: Spread) -> FanOut:
+    failing = found.having(Health.FAILING)
+    told = (
+        FailingCluster(name, found.verdicts[name].reason, found.verdicts[name].message[:500])
+        for name in failing[:_TOLD]
+    )
+    return FanOut(
+        desired=len(found.verdicts),
+        updated=len(found.updated),
+        ready=len(found.having(Health.READY)),
+        failed=len(failing),
+        failing=tuple(told),
+    )
+
+
+def _unreached(found: Unreached) -> list[Condition]:
+    return [Condition(READY, "Unknown" if found.stay is None else "False", found.reason, found.message)]
+
+
+def _conditions(found: Spread) -> list[Condition]:
+    return [
+        _summary(found),
+        _all(ALL_ACCOUNTS, "ServiceAccountsMissing", found, found.with_account),
+        _all(ALL_TOKENS, "TokensMissing", found, found.with_token),
+    ]
+
+
+def _summary(found: Spread) -> Condition:
+    total, ready, failing = len(found.verdicts), found.having(Health.READY), found.having(Health.FAILING)
+    if total == 0:
+        return Condition(
+            READY, "False", "NoClusters", "none of the clusters that this namespace may use is selected"
+        )
+    if failing:
+        reasons = sorted({found.verdicts[name].reason for name in failing})
+        why = ", ".join(reasons[:_NAMED])
+        message = f"{len(failing)} of {total} clusters ({_some(failing)}): {why}; see status.fanOut.failing"
+        return Condition(READY, "False", "ClustersFailing", message)
+    if len(ready) < total or len(found.updated) < total:
+        message = (
+            f"{len(found.updated)} of {total} clusters have it as it is now, {len(ready)} have a good token"
+        )
+        return Condition(READY, "False", "RollingOut", message)
+    return Condition(READY, "True", "AllClustersReady", f"{total} clusters have a good token")
+
+
+def _has_account(child: FleetIdentity) -> bool:
+    return child.status.service_account_ref is not None or _has_token(child)
+
+
+def _has_token(child: FleetIdentity) -> bool:
+    return any(item.type == TOKEN_REPORTED and item.status == "True" for item in child.status.conditions)
+
+
+def _all(type_: str, reason: str, found: Spread, having: frozenset[str]) -> Condition:
+    total, missing = len(found.verdicts), sorted(found.verdicts.keys() - having)
+    if missing or not total:
+        return Condition(type_, "False", reason, f"{len(having)} of {total} clusters; not {_some(missing)}")
+    return Condition(type_, "True", type_, f"{total} clusters")
+
+
+def _some(clusters: list[str]) -> str:
+    named = ", ".join(clusters[:_NAMED])
+    more = len(clusters) - _NAMED
+    return f"{named} and {more} more" if more > 0 else named or "any"

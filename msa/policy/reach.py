@@ -1,0 +1,125 @@
+"""Which clusters a namespace of the hub reaches: those of the cluster sets bound to it, or what a Placement there picks of them."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from attrs import frozen
+
+from msa.api import clusterset
+from msa.api.cluster import ManagedCluster
+from msa.api.clusterset import (
+    LabelSelector,
+    ManagedClusterSet,
+    ManagedClusterSetBinding,
+    PlacementDecision,
+    Requirement,
+)
+
+NOT_BOUND: Final = "NamespaceNotBound"
+NOT_DECIDED: Final = "PlacementNotDecided"
+UNKNOWN: Final = "ClusterSetsUnknown"
+REASONS: Final = frozenset((NOT_BOUND, NOT_DECIDED, UNKNOWN))
+
+
+@frozen
+class Unreached:
+    """No clusters can be told.
+
+    Attributes:
+        reason: for the condition.
+        message: why, and what the user can do.
+        stay: the clusters where what is there may stay; None for all, where it is only not known.
+    """
+
+    reason: str
+    message: str
+    stay: frozenset[str] | None = frozenset()
+
+
+def not_bound(namespace: str) -> Unreached:
+    return Unreached(
+        NOT_BOUND,
+        f"namespace {namespace} is no managed cluster's, and no ManagedClusterSet is bound to it: make this object in a managed cluster's "
+        f"namespace, or bind a set here: clusteradm clusterset bind SET --namespace {namespace}",
+    )
+
+
+def not_decided(namespace: str, placement: str, bound: frozenset[str]) -> Unreached:
+    """A wrong name must not cost the tokens of a fleet: what is on bound clusters stays."""
+    return Unreached(
+        NOT_DECIDED,
+        f"there is no PlacementDecision of Placement {namespace}/{placement} yet: create the Placement, or correct or take away "
+        "spec.placementRef; what is on the clusters stays as it is",
+        stay=bound,
+    )
+
+
+def unknown(kind: str) -> Unreached:
+    return Unreached(
+        UNKNOWN,
+        f"the addon manager cannot read {kind} on the hub: install Open Cluster Management's CRDs, or give the manager its rights back "
+        "(helm upgrade); what is on the clusters stays as it is",
+        stay=None,
+    )
+
+
+def bound_sets(
+    bindings: Iterable[ManagedClusterSetBinding], named: Callable[[str], ManagedClusterSet | None]
+) -> tuple[ManagedClusterSet, ...]:
+    """The sets that a namespace may use.
+
+    Args:
+        bindings: of the namespace.
+        named: finds a set.
+    """
+    # OCM lets nobody make a binding that is not named like its set; where its webhook is not there, neither is the check of `bind`.
+    found = (
+        named(binding.spec.cluster_set)
+        for binding in bindings
+        if binding.metadata.name == binding.spec.cluster_set and binding.metadata.deletion_timestamp is None
+    )
+    return tuple(item for item in found if item is not None and item.metadata.deletion_timestamp is None)
+
+
+def members(sets: Iterable[ManagedClusterSet], clusters: Iterable[ManagedCluster]) -> frozenset[str]:
+    """The clusters in any of the sets, of those that the hub has accepted and that are not on their way out."""
+    chosen = tuple(sets)
+    return frozenset(
+        cluster.metadata.name
+        for cluster in clusters
+        if cluster.belongs and any(is_member(cluster, item) for item in chosen)
+    )
+
+
+def is_member(cluster: ManagedCluster, group: ManagedClusterSet) -> bool:
+    selector = group.spec.cluster_selector
+    if selector.selector_type == clusterset.BY_LABEL_SELECTOR:
+        return selects(selector.label_selector, cluster.metadata.labels or {})
+    return cluster.metadata.label(clusterset.LABEL_CLUSTER_SET) == group.metadata.name
+
+
+def picked(decisions: Iterable[PlacementDecision]) -> frozenset[str]:
+    """The clusters that a Placement's decisions name."""
+    return frozenset(item.cluster_name for each in decisions for item in each.status.decisions)
+
+
+def selects(selector: LabelSelector, labels: dict[str, str]) -> bool:
+    """metav1.LabelSelector on labels. An operator of a later release selects nothing, as what is not understood must not give access."""
+    return selector.match_labels.items() <= labels.items() and all(
+        _holds(requirement, labels) for requirement in selector.match_expressions
+    )
+
+
+def _holds(requirement: Requirement, labels: dict[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    match requirement.operator:
+        case "In":
+            return value in requirement.values
+        case "NotIn":
+            return value not in requirement.values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case _:
+            return False

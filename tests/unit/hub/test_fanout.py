@@ -1,0 +1,420 @@
+"""One ManagedServiceAccount on many clusters, with a scripted hub: what is written, in which order, how often, and what is told."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import anyio
+import pytest
+
+from msa.api import names
+from msa.api.durations import rfc3339
+from msa.policy.fanout import PATIENCE
+from msa.runtime.errors import Fenced, Forbidden, Network, NotFound, ServerError
+from msa.runtime.result import Done, Key, RequeueAfter
+from tests.support.fanout_hub import (
+    ORIGIN,
+    TEAM,
+    FanOutHub,
+    binding,
+    cluster,
+    cluster_set,
+    decision,
+    reconciler_of,
+    settle,
+)
+from tests.support.fleet import with_
+
+CLUSTERS = ("c1", "c2", "c3")
+UNBOUNDED = {"rollout": {"maxConcurrent": "100%"}}
+FINALIZER = names.FAN_OUT_FINALIZER
+
+
+@pytest.fixture
+async def hub(now: Callable[[], datetime]) -> FanOutHub:
+    """A set of three clusters, bound to a namespace with one ManagedServiceAccount."""
+    hub = FanOutHub(now)
+    hub.synced()
+    hub.put(cluster_set(), binding(), *(cluster(name) for name in CLUSTERS))
+    hub.apply(ORIGIN, spec=UNBOUNDED)
+    return hub
+
+
+async def _pass(seconds: float = 1.0) -> None:
+    """Virtual time goes by."""
+    await anyio.sleep(seconds)
+
+
+async def test_each_cluster_gets_a_child_and_the_origin_says_how_many(hub: FanOutHub) -> None:
+    await settle(hub, reconciler_of(hub))
+    assert hub.writes == [
+        f"patch {ORIGIN}",
+        "create c1/robot",
+        "create c2/robot",
+        "create c3/robot",
+        f"status {ORIGIN}",
+    ]
+    assert hub.get(ORIGIN).metadata.finalizers == (FINALIZER,)
+    assert hub.counts() == (3, 3, 0, 0)
+    assert (hub.said().status, hub.said().reason) == ("False", "RollingOut")
+    assert hub.said().message == "3 of 3 clusters have it as it is now, 0 have a good token"
+
+
+async def test_it_is_ready_when_every_cluster_has_a_good_token(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    for name in CLUSTERS:
+        hub.report(name)
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.counts() == (3, 3, 3, 0)
+    said = [hub.said(kind) for kind in ("Ready", "AllServiceAccountsPresent", "AllTokensReported")]
+    assert [(item.status, item.reason) for item in said] == [
+        ("True", "AllClustersReady"),
+        ("True", "AllServiceAccountsPresent"),
+        ("True", "AllTokensReported"),
+    ]
+    assert [item[2:] for item in hub.observed if item[0] == "condition"] == [
+        ("False", "RollingOut"),
+        ("True", "AllClustersReady"),
+    ]
+
+
+async def test_nothing_is_written_while_nothing_changes_nor_by_a_manager_that_has_just_started(
+    hub: FanOutHub,
+) -> None:
+    await settle(hub, reconciler_of(hub))
+    hub.writes.clear()
+    for reconcile in (reconciler_of(hub), reconciler_of(hub)):
+        assert await reconcile(ORIGIN) == Done()
+    assert hub.writes == []
+
+
+async def test_status_is_written_at_most_once_a_second(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.writes.clear()
+    hub.report("c1")
+    await _pass(0.25)
+    assert await reconcile(ORIGIN) == RequeueAfter(0.75)
+    assert hub.writes == []
+    hub.report("c2")
+    await _pass(0.75)
+    assert await reconcile(ORIGIN) == Done()
+    assert hub.writes == [f"status {ORIGIN}"]
+    assert hub.counts() == (3, 3, 2, 0)
+
+
+async def test_what_is_wrong_on_a_cluster_is_named(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.report("c1")
+    hub.report("c2", "False", "TokenRequestRefused")
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.counts() == (3, 3, 1, 1)
+    fan_out = hub.get(ORIGIN).status.fan_out
+    assert fan_out is not None
+    assert [(item.cluster, item.reason, item.message) for item in fan_out.failing] == [
+        ("c2", "TokenRequestRefused", "TokenRequestRefused!")
+    ]
+    assert (hub.said().reason, hub.said().message) == (
+        "ClustersFailing",
+        "1 of 3 clusters (c2): TokenRequestRefused; see status.fanOut.failing",
+    )
+    assert hub.said("AllTokensReported").message == "1 of 3 clusters; not c2, c3"
+
+
+async def test_at_most_twenty_failing_clusters_are_named(hub: FanOutHub) -> None:
+    many = [f"d{number:02}" for number in range(25)]
+    hub.put(*(cluster(name) for name in many))
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    for name in many:
+        hub.report(name, "False", "Bad")
+    await _pass()
+    await settle(hub, reconcile)
+    fan_out = hub.get(ORIGIN).status.fan_out
+    assert fan_out is not None
+    assert (fan_out.failed, [item.cluster for item in fan_out.failing]) == (25, many[:20])
+    assert "25 of 28 clusters (d00, d01, d02 and 22 more): Bad" in hub.said().message
+
+
+async def test_a_child_edited_by_hand_is_put_back(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.apply("c2/robot", spec={"rotation": {"validity": "10m"}, "ttlSecondsAfterCreation": 5})
+    await _pass()
+    await settle(hub, reconcile)
+    spec = hub.get("c2/robot").spec
+    assert (spec.rotation.validity, spec.ttl_seconds_after_creation) == ("8640h0m0s", None)
+    assert hub.writes.count("patch c2/robot") == 1
+
+
+async def test_a_child_deleted_by_hand_is_made_again(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.remove("c2/robot")
+    await settle(hub, reconcile)
+    assert hub.children() == list(CLUSTERS)
+
+
+async def test_a_cluster_that_joins_gets_a_child_and_one_that_leaves_loses_it(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.put(cluster("c4"), cluster("c1", "other"))
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.children() == ["c2", "c3", "c4"]
+    assert hub.counts()[0] == 3
+
+
+@pytest.mark.parametrize(
+    "unbind",
+    [
+        lambda hub: hub.take(binding()),
+        lambda hub: hub.take(cluster_set()),
+        lambda hub: hub.put(with_(binding(), deletion_timestamp=hub.now())),
+    ],
+    ids=["binding gone", "set gone", "binding going"],
+)
+async def test_without_the_binding_nothing_stays(hub: FanOutHub, unbind: Callable[[FanOutHub], None]) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    unbind(hub)
+    await _pass()
+    await settle(hub, reconcile)
+    assert (hub.children(), hub.get(ORIGIN).metadata.finalizers) == ([], ())
+    assert hub.get(ORIGIN).status.fan_out is None
+    assert [(item.type, item.reason) for item in hub.get(ORIGIN).status.conditions] == [
+        ("Ready", "NamespaceNotBound")
+    ]
+
+
+async def test_one_in_a_namespace_that_is_neither_says_so_once(hub: FanOutHub) -> None:
+    hub.take(binding())
+    for _ in range(2):
+        await settle(hub, reconciler_of(hub))
+    assert hub.writes == [f"status {ORIGIN}"]
+    assert "clusteradm clusterset bind SET --namespace team" in hub.said().message
+
+
+async def test_one_in_a_clusters_own_namespace_is_the_agents_alone(hub: FanOutHub) -> None:
+    hub.put(cluster(TEAM))
+    assert await reconciler_of(hub)(ORIGIN) == Done()
+    assert hub.writes == []
+
+
+async def test_a_namespace_that_becomes_a_clusters_is_left_to_its_agent(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.put(cluster(TEAM))
+    await settle(hub, reconcile)
+    assert (hub.children(), hub.get(ORIGIN).metadata.finalizers) == ([], ())
+    assert hub.get(ORIGIN).status.fan_out is None
+    assert [item.type for item in hub.get(ORIGIN).status.conditions] == ["Ready"]
+
+
+async def test_with_the_origin_all_children_go_and_no_cluster_holds_it_up(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.apply("c1/robot", metadata={"finalizers": ["somebody/else"]})
+    hub.apply(ORIGIN, metadata={"finalizers": [FINALIZER, "somebody/else"]})
+    hub.remove(ORIGIN)
+    await settle(hub, reconcile)
+    assert hub.get(ORIGIN).metadata.finalizers == ("somebody/else",)
+    assert hub.children() == ["c1"]
+    assert hub.get("c1/robot").metadata.deletion_timestamp is not None
+    assert hub.writes.count("delete c1/robot") == 1
+
+
+async def test_the_origin_waits_until_each_child_could_be_deleted(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.remove(ORIGIN)
+    hub.refuses["c2"] = Forbidden("not you")
+    with pytest.raises(Forbidden):
+        await reconcile(ORIGIN)
+    assert hub.get(ORIGIN).metadata.finalizers == (FINALIZER,)
+    hub.refuses.clear()
+    await settle(hub, reconcile)
+    assert (hub.children(), ORIGIN in hub.stored) == ([], False)
+
+
+async def test_a_foreign_object_is_refused_told_and_taken_over_once_it_is_labelled(hub: FanOutHub) -> None:
+    hub.apply("c2/robot", metadata={"labels": {"app": "mine"}}, spec={"audiences": ["x"]})
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    assert hub.get("c2/robot").spec.audiences == ("x",)
+    assert hub.counts() == (3, 2, 0, 1)
+    assert "ManagedServiceAccountConflict" in hub.said().message
+    hub.apply("c2/robot", metadata={"labels": {names.LABEL_ORIGIN_NAMESPACE: TEAM}})
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.get("c2/robot").spec.audiences == ()
+    assert hub.stored[Key("c2/robot")]["metadata"]["labels"]["app"] == "mine"
+    assert hub.counts() == (3, 3, 0, 0)
+
+
+async def test_two_origins_of_one_name_do_not_fight(hub: FanOutHub) -> None:
+    hub.put(binding(namespace="second"))
+    hub.apply("second/robot", spec={"rotation": {"validity": "1h"}, **UNBOUNDED})
+    first, second = reconciler_of(hub), reconciler_of(hub)
+    await settle(hub, first)
+    await settle(hub, second, Key("second/robot"))
+    assert hub.get("c1/robot").spec.rotation.validity == "8640h0m0s"
+    told = hub.get("second/robot").status.fan_out
+    assert told is not None
+    assert "was made for ManagedServiceAccount team/robot" in told.failing[0].message
+
+
+async def test_a_placement_picks_among_the_bound_clusters_and_no_others(hub: FanOutHub) -> None:
+    hub.put(cluster("x1", "other"), decision("some", "c1", "x1"), decision("some", "c3", name="d2"))
+    hub.apply(ORIGIN, spec={"placementRef": {"name": "some"}})
+    await settle(hub, reconciler_of(hub))
+    assert hub.children() == ["c1", "c3"]
+
+
+async def test_a_wrong_name_of_a_placement_costs_no_token(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.apply(ORIGIN, spec={"placementRef": {"name": "typo"}})
+    hub.put(cluster("c1", "other"))
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.children() == ["c2", "c3"]
+    assert (hub.said().status, hub.said().reason) == ("False", "PlacementNotDecided")
+    assert "Placement team/typo" in hub.said().message
+
+
+async def test_while_the_sets_cannot_be_read_all_stays_as_it_is(now: Callable[[], datetime]) -> None:
+    before = FanOutHub(now)
+    before.synced()
+    before.put(cluster_set(), binding(), *(cluster(name) for name in CLUSTERS))
+    before.apply(ORIGIN, spec=UNBOUNDED)
+    await settle(before, reconciler_of(before))
+    blind = FanOutHub(now)
+    blind.put(*(cluster(name) for name in CLUSTERS))
+    for key, body in before.stored.items():
+        blind.stored[key] = body
+        blind.apply(key)
+    await settle(blind, reconciler_of(blind))
+    assert blind.children() == list(CLUSTERS)
+    assert (blind.said().status, blind.said().reason) == ("Unknown", "ClusterSetsUnknown")
+
+
+async def test_a_rollout_goes_on_as_clusters_become_ready_and_past_those_that_do_not(hub: FanOutHub) -> None:
+    hub.apply(ORIGIN, spec={"rollout": {"maxConcurrent": 1}})
+    reconcile = reconciler_of(hub)
+    assert await settle(hub, reconcile) == RequeueAfter(PATIENCE.total_seconds())
+    assert hub.children() == ["c1"]
+    hub.report("c1")
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.children() == ["c1", "c2"]
+    hub.report("c2", "False", "Bad")
+    await _pass(PATIENCE.total_seconds())
+    await settle(hub, reconcile)
+    assert hub.children() == ["c1", "c2", "c3"]
+
+
+async def test_a_cluster_that_cannot_be_written_is_told_and_tried_again_while_others_go_on(
+    hub: FanOutHub,
+) -> None:
+    hub.refuses["c2"] = NotFound("namespaces c2 not found")
+    reconcile = reconciler_of(hub)
+    result = await settle(hub, reconcile)
+    assert isinstance(result, RequeueAfter)
+    assert hub.children() == ["c1", "c3"]
+    assert hub.counts() == (3, 2, 0, 1)
+    told = hub.get(ORIGIN).status.fan_out
+    assert told is not None
+    assert (told.failing[0].cluster, told.failing[0].reason) == ("c2", "NotFound")
+    hub.refuses.clear()
+    await _pass(301)
+    await settle(hub, reconcile)
+    assert hub.counts() == (3, 3, 0, 0)
+
+
+async def test_tries_of_a_cluster_that_refuses_come_at_ever_longer_times(hub: FanOutHub) -> None:
+    hub.refuses["c2"] = ServerError("webhook failed", code=500)
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    tries, start = 0, anyio.current_time()
+    while anyio.current_time() - start < 3600:
+        result = await reconcile(ORIGIN)
+        assert isinstance(result, RequeueAfter)
+        tries += 1
+        await anyio.sleep(max(result.seconds, 0.001))
+    assert 12 < tries < 80
+
+
+@pytest.mark.parametrize("error", [Network("gone"), Fenced("not the leader")])
+async def test_a_hub_that_cannot_be_written_at_all_is_no_failure_of_clusters(
+    hub: FanOutHub, error: Network | Fenced
+) -> None:
+    reconcile = reconciler_of(hub)
+    await reconcile(ORIGIN)
+    hub.refuses["c1"] = error
+    with pytest.raises(type(error)):
+        await reconcile(ORIGIN)
+    assert hub.get(ORIGIN).status.fan_out is None
+
+
+async def test_a_token_that_expires_unrenewed_is_told_at_that_moment(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    ends = hub.now().replace(microsecond=0) + timedelta(hours=1)
+    for name in CLUSTERS:
+        hub.report(name, expirationTimestamp=rfc3339(ends))
+    await _pass()
+    result = await settle(hub, reconcile)
+    assert hub.said().status == "True"
+    assert isinstance(result, RequeueAfter)
+    await _pass(result.seconds)
+    await settle(hub, reconcile)
+    assert hub.now() - ends < timedelta(seconds=1)
+    assert (hub.said().reason, hub.counts()) == ("ClustersFailing", (3, 3, 0, 3))
+
+
+async def test_where_identities_have_an_end_it_takes_its_children_with_it(hub: FanOutHub) -> None:
+    hub.apply(ORIGIN, spec={"ttlSecondsAfterCreation": 60})
+    reconcile = reconciler_of(hub, ephemeral=True)
+    result = await settle(hub, reconcile)
+    assert isinstance(result, RequeueAfter)
+    assert 59 < result.seconds <= 60
+    assert hub.get("c1/robot").spec.ttl_seconds_after_creation is None
+    await _pass(result.seconds)
+    await reconcile(ORIGIN)
+    await settle(hub, reconcile)
+    assert (hub.children(), ORIGIN in hub.stored) == ([], False)
+
+
+async def test_an_end_means_nothing_without_the_feature_gate(hub: FanOutHub) -> None:
+    hub.apply(ORIGIN, spec={"ttlSecondsAfterCreation": 60})
+    await _pass(120)
+    await settle(hub, reconciler_of(hub))
+    assert hub.children() == list(CLUSTERS)
+
+
+async def test_children_without_an_origin_go_when_no_restore_can_explain_them(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.apply(ORIGIN, metadata={"finalizers": []})
+    hub.remove(ORIGIN)
+    assert await reconcile(ORIGIN) == RequeueAfter(600.0)
+    assert hub.children() == list(CLUSTERS)
+    await _pass(600)
+    await settle(hub, reconcile)
+    assert hub.children() == []
+
+
+async def test_restored_children_are_taken_over_by_their_restored_origin(hub: FanOutHub) -> None:
+    await settle(hub, reconciler_of(hub))
+    old = hub.get(ORIGIN).metadata.uid
+    hub.apply(ORIGIN, metadata={"finalizers": []})
+    hub.remove(ORIGIN)
+    hub.apply(ORIGIN, spec=UNBOUNDED)
+    await settle(hub, reconciler_of(hub))
+    assert hub.get(ORIGIN).metadata.uid != old
+    assert hub.get("c1/robot").metadata.label(names.LABEL_ORIGIN_UID) == hub.get(ORIGIN).metadata.uid
+    assert "delete c1/robot" not in hub.writes
