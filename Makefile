@@ -88,6 +88,9 @@ bench: venv binaries ## Measure against a raw client in the same run; table and 
 bench-manager: venv binaries ## The same for the addon manager and 1,000 clusters; build/bench-manager.json.
 	@$(RUN) hack.bench_manager
 
+bench-fanout: venv binaries ## One identity fanned out over 2,000 clusters, beside a raw client; build/bench-fanout.json.
+	@$(RUN) hack.bench_fanout
+
 cluster-up: venv binaries ## Start a control plane, NAME=hub.
 	@$(RUN) hack.clusters up $(NAME)
 
@@ -133,4 +136,4 @@ deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits
 undeploy: venv ## Delete all of it but the CRD and the namespace.
 	@$(RUN) hack.deploy down
 
-.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release
+.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager bench-fanout cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release

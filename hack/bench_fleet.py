@@ -22,6 +22,7 @@ from msa.policy.deployment import Workload
 
 ADDONS_PATH: Final = "/apis/addon.open-cluster-management.io/v1alpha1"
 WORKS_PATH: Final = "/apis/work.open-cluster-management.io/v1"
+IDENTITIES_PATH: Final = f"/apis/{names.GROUP}/{names.STORAGE_VERSION}"
 RAW_ADDON: Final = "raw"
 """Name of the raw client's ManagedClusterAddOns, which the manager does not look at."""
 
@@ -32,7 +33,11 @@ _CONFIG = {
     "name": "bench",
     "namespace": names.HUB_NAMESPACE,
 }
-_PLURALS = {ADDONS_PATH: "managedclusteraddons", WORKS_PATH: "manifestworks"}
+_PLURALS = {
+    ADDONS_PATH: "managedclusteraddons",
+    WORKS_PATH: "manifestworks",
+    IDENTITIES_PATH: names.PLURAL,
+}
 _NAMES = {ADDONS_PATH: names.ADDON, WORKS_PATH: names.DEPLOY_WORK}
 Body = dict[str, Any]
 

@@ -116,6 +116,7 @@ def tour(stack: ExitStack) -> Scene:
         use(scene.hub, member)
     healing(scene.hub)
     rotation(scene.hub)
+    fan_out(scene)
     show_metrics(scene)
     join_and_leave(third)
     return scene
@@ -215,6 +216,23 @@ def _expiry(hub: Cluster) -> str:
     return hub.kubectl("get", "msa", "-n", "cluster1", "my-sample", "-o", path)
 
 
+def fan_out(scene: Scene) -> None:
+    title(
+        "One object for every cluster of a set: its namespace is bound to the set, and that is what allows it"
+    )
+    hub = scene.hub
+    run(hub, "apply", "-f", str(MANIFESTS / "samples/fleet"))
+    run(hub, "wait", "-n", "robots", "msa/robot", "--for=condition=Ready", "--timeout=30s")
+    run(hub, "get", "msa", "-A", "--field-selector=metadata.name=robot")
+    for member in scene.members:
+        answer = as_holder(member.managed, token_of(hub, member.name, "robot"), "auth", "whoami")
+        typed(f"kubectl --server=${member.name.upper()} --token=$TOKEN auth whoami", answer)
+        if f"system:serviceaccount:{_INSTALL}:robot" not in answer:
+            raise DemoError(f"{member.name} should know the token")
+    run(hub, "get", "msa", "-n", "robots", "robot", "-o", "jsonpath={.status.fanOut}")
+    say("a cluster that joins gets one too, and one that leaves loses it: the next one does both")
+
+
 def show_metrics(scene: Scene) -> None:
     title("What Prometheus sees of the manager, and of the agent on cluster1")
     agent = next(process for process in agents(scene.members[0]) if process.pid() is not None)
@@ -239,6 +257,9 @@ def stay(scene: Scene, parent: int) -> None:
     print("  kubectl delete secret -n cluster1 my-sample                    # and it comes back")
     print("  kubectl delete msa -n cluster1 short-lived                     # and all of it goes")
     print("  kubectl apply -n cluster2 -f manifests/samples/short-lived.yaml")
+    print(
+        "  kubectl delete managedclustersetbinding -n robots global       # and robot goes from all clusters"
+    )
     print(f"  kubectl --kubeconfig={relative(managed.kubeconfig)} get serviceaccounts -n {_INSTALL}")
     print("  kubectl delete role -n cluster1 managed-serviceaccount-addon-agent    # and it comes back")
     print("  kubectl delete managedcluster cluster2                         # and its agent goes")

@@ -47,7 +47,8 @@ class Fleet:
         if self.version == "v1beta1":
             files += sorted((_CRDS / "v1beta1").glob("*.yaml"))
         _establish(self.hub, files)
-        self.hub.kubectl("apply", f"--filename={_HERE / 'rbac.yaml'}")
+        for file in ("rbac.yaml", "global.yaml"):
+            self.hub.kubectl("apply", f"--filename={_HERE / file}")
         ensure_namespace(self.hub, names.HUB_NAMESPACE)
 
     def _replaced(self, file: Path) -> bool:

@@ -163,12 +163,11 @@ class FanOutReconciler:
     async def _report(self, key: Key, origin: FleetIdentity, wanted: FanOutStatus) -> Result:
         if wanted == origin.status:
             return Done()
-        now = anyio.current_time()
-        pause = self._reported.get(key, -_STATUS_SECONDS) + _STATUS_SECONDS - now
-        if pause > 0:
+        due = self._reported.get(key, -_STATUS_SECONDS) + _STATUS_SECONDS
+        if (pause := due - anyio.current_time()) > 0:
             return RequeueAfter(pause)
-        self._reported[key] = now
         await self._write_status(key, origin, wanted)
+        self._reported[key] = anyio.current_time()
         return Done()
 
     async def _write_status(self, key: Key, origin: FleetIdentity, wanted: FanOutStatus) -> None:

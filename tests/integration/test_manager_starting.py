@@ -160,7 +160,7 @@ def test_in_the_mode_addontemplate_it_leaves_the_addon_to_ocm_and_fans_out(
             manager.value("controller_runtime_max_concurrent_reconciles", controller="managedclusteraddon")
             == 0
         )
-        apply(plane, body(f"{names.GROUP}/{names.STORAGE_VERSION}", names.KIND, "lost", names.HUB_NAMESPACE))
+        apply(plane, body(f"{names.GROUP}/{names.STORAGE_VERSION}", names.KIND, "lost", "default"))
         assert wait_until(lambda: "NamespaceNotBound" in _said(plane), PATIENCE)
         manager.send(signal.SIGTERM)
         assert manager.wait() == 0
@@ -168,7 +168,7 @@ def test_in_the_mode_addontemplate_it_leaves_the_addon_to_ocm_and_fans_out(
 
 def _said(hub: Cluster) -> list[str]:
     """The reasons in the status of the ManagedServiceAccount."""
-    found = get(hub, names.PLURAL, "-n", names.HUB_NAMESPACE, "lost")
+    found = get(hub, names.PLURAL, "-n", "default", "lost")
     return [item["reason"] for item in found.get("status", {}).get("conditions", ())]
 
 
