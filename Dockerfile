@@ -32,7 +32,7 @@ RUN site=$(/opt/msa/bin/python -c 'import sysconfig; print(sysconfig.get_path("p
 
 # Fails if what was left out is missed. What it compiles of the standard library goes along: the public base has nothing compiled, and
 # nobody may write into a running image.
-RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.manager, msa.cli.execute, msa.agent.app, msa.hub.app; \
+RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.cp_creds, msa.cli.manager, msa.cli.execute, msa.agent.app, msa.hub.app; \
         from msa.kube import lean_import; lean_import.kubeconfig_loader()' \
     && mkdir -p /image/opt && mv /opt/msa /image/opt/ \
     && find "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" -name site-packages -prune \
@@ -41,6 +41,7 @@ RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.manager, msa.cli.execu
 # The programs: name in the root folder, and the module whose `main` it is.
 RUN for program in \
         msa:msa.cli.main \
+        cp-creds:msa.cli.cp_creds \
     ; do \
         printf '#!/opt/msa/bin/python -P\nfrom %s import main\n\nmain()\n' "${program#*:}" > "/image/${program%%:*}" \
         && chmod 755 "/image/${program%%:*}" || exit 1 \

@@ -43,8 +43,13 @@ class _Payload(Struct, frozen=True, rename={"kubernetes": "kubernetes.io"}):
     kubernetes: _Kubernetes = _Kubernetes()
 
 
+class _Expiring(Struct, frozen=True):
+    exp: int
+
+
 _HEADER = msgspec.json.Decoder(_Header)
 _PAYLOAD = msgspec.json.Decoder(_Payload)
+_EXPIRING = msgspec.json.Decoder(_Expiring)
 
 
 @frozen(repr=False)
@@ -71,15 +76,29 @@ def parse(token: bytes) -> Jwt:
     Raises:
         Malformed: it is none.
     """
+    parts = _parts(token)
+    header = _decoded(_HEADER, parts[0], "header")
+    payload = _decoded(_PAYLOAD, parts[1], "payload")
+    signed = token[: len(parts[0]) + 1 + len(parts[1])]
+    return Jwt(header.alg, header.kid, _claims(payload), signed, _base64(parts[2], "signature"))
+
+
+def expiry(token: bytes) -> datetime:
+    """When a token expires, by its own word; it may be of any issuer.
+
+    Raises:
+        Malformed: it does not say.
+    """
+    return _time(_decoded(_EXPIRING, _parts(token)[1], "payload").exp)
+
+
+def _parts(token: bytes) -> list[bytes]:
     if len(token) > _LONGEST:
         raise Malformed(f"it has {len(token)} bytes, more than any token")
     parts = token.split(b".")
     if len(parts) != _PARTS:
         raise Malformed("it does not have the three parts of a JWT")
-    header = _decoded(_HEADER, parts[0], "header")
-    payload = _decoded(_PAYLOAD, parts[1], "payload")
-    signed = token[: len(parts[0]) + 1 + len(parts[1])]
-    return Jwt(header.alg, header.kid, _claims(payload), signed, _base64(parts[2], "signature"))
+    return parts
 
 
 def _claims(payload: _Payload) -> Claims:

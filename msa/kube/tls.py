@@ -1,0 +1,49 @@
+"""TLS to an API server, from PEM as kubeconfigs carry it."""
+
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+CA, CERTIFICATE, KEY = "certificate-authority", "client-certificate", "client-key"
+"""The kubeconfig's names for them."""
+
+
+def context(tls: Mapping[str, bytes], *, verify: bool) -> ssl.SSLContext:
+    """A client's context.
+
+    Args:
+        tls: PEM by the kubeconfig's names: without a CA the system's are trusted, without a certificate none is shown.
+        verify: whether the server must prove who it is.
+
+    Raises:
+        OSError: they are no certificates and no key (an SSLError is one).
+        ValueError: they are no text.
+    """
+    made = ssl.create_default_context(cadata=tls[CA].decode() if tls.get(CA) else None)
+    # As Go does, whatever this version of Python does: an intermediate authority may be all that is trusted, and a certificate without
+    # the identifier of its authority's key, which many clusters have, is good.
+    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if CERTIFICATE in tls:
+        with _as_file(tls[CERTIFICATE] + b"\n" + tls.get(KEY, b"")) as name:
+            made.load_cert_chain(name)
+    if not verify:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+@contextmanager
+def _as_file(content: bytes) -> Iterator[str]:
+    """The name of a file with this content: `ssl` reads keys from nothing else. In memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("client"), "wb", buffering=0) as file:
+            file.write(content)
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        from tempfile import NamedTemporaryFile  # noqa: PLC0415 - seldom needed
+
+        with NamedTemporaryFile(buffering=0) as file:
+            file.write(content)
+            yield file.name
