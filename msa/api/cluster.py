@@ -12,8 +12,20 @@ ANNOTATION_IMAGE_REGISTRIES: Final = "open-cluster-management.io/image-registrie
 """JSON: `{"registries":[{"source":"a","mirror":"b"}]}`."""
 
 
+class ClientConfig(Struct, frozen=True, gc=False, rename="camel"):
+    """How to reach the cluster's API server.
+
+    Attributes:
+        ca_bundle: PEM, in base64; "" where the system's authorities are to be trusted.
+    """
+
+    url: str = ""
+    ca_bundle: str = ""
+
+
 class ClusterSpec(Struct, frozen=True, gc=False, rename="camel"):
     hub_accepts_client: bool = False
+    managed_cluster_client_configs: tuple[ClientConfig, ...] = ()
 
 
 class ManagedCluster(Struct, frozen=True, gc=False, rename="camel"):

@@ -26,6 +26,17 @@ class Access:
     namespace: str
 
 
+def kubeconfigs(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """The kubeconfigs that lead to the hub; none where the pod's own account does.
+
+    Args:
+        environment: the process's.
+    """
+    if listed := tuple(Path(path) for path in environment.get("KUBECONFIG", "").split(os.pathsep) if path):
+        return listed
+    return () if credentials.in_pod() else (Path(environment.get("HOME") or "/", ".kube/config"),)
+
+
 def find(environment: Mapping[str, str], *, asked_by: str) -> Access:
     """The way to the hub.
 
@@ -36,19 +47,16 @@ def find(environment: Mapping[str, str], *, asked_by: str) -> Access:
     Raises:
         CredentialError: there is none, or it cannot be used.
     """
-    if listed := [Path(path) for path in environment.get("KUBECONFIG", "").split(os.pathsep) if path]:
-        return _of_files(listed, asked_by, "write the path of the hub's kubeconfig in KUBECONFIG")
-    if credentials.in_pod():
+    paths = kubeconfigs(environment)
+    if not paths:
         return Access(credentials.of_pod("KUBECONFIG"), credentials.pod_namespace())
-    at_home = Path(environment.get("HOME") or "/", ".kube/config")
-    return _of_files(
-        [at_home],
-        asked_by,
-        "this is no pod with a service account's token, either: write the path of the hub's kubeconfig in KUBECONFIG",
-    )
+    remedy = "write the path of the hub's kubeconfig in KUBECONFIG"
+    if not environment.get("KUBECONFIG"):
+        remedy = f"this is no pod with a service account's token, either: {remedy}"
+    return _of_files(paths, asked_by, remedy)
 
 
-def _of_files(paths: list[Path], asked_by: str, remedy: str) -> Access:
+def _of_files(paths: tuple[Path, ...], asked_by: str, remedy: str) -> Access:
     from msa.kube.kubeconfig import Kubeconfig  # noqa: PLC0415 - PyYAML comes with it
 
     kubeconfig = Kubeconfig.read(paths, remedy=remedy)

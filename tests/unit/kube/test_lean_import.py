@@ -19,3 +19,18 @@ def test_the_kubeconfig_loader_comes_without_the_models() -> None:
     assert found["name"] == "KubeConfigLoader"
     assert found["models"] == 0
     assert found["mb"] < 60
+
+
+_AFTERWARDS = """
+import sys
+from msa.kube.lean_import import kubeconfig_loader
+first = kubeconfig_loader()
+assert not [name for name in sys.modules if name.startswith("kubernetes_asyncio")]
+import kubernetes_asyncio
+assert kubernetes_asyncio.client.CoreV1Api
+assert kubeconfig_loader() is first
+"""
+
+
+def test_the_program_that_we_are_in_can_import_the_real_library_afterwards() -> None:
+    subprocess.run([sys.executable, "-c", _AFTERWARDS], check=True)
