@@ -6,7 +6,13 @@ from structlog.testing import capture_logs
 
 from hack.reference.reasons import Outcome, addon_outcomes, fan_out_outcomes, renewals, troubles
 from hack.reference.text import code, codes, page, paragraph, section, table
-from hack.reference.words import IDENTITY_EVENTS, RENEWALS, REQUEST_EVENTS, explained
+from hack.reference.words import (
+    IDENTITY_EVENTS,
+    PROFILE_EVENTS,
+    RENEWALS,
+    REQUEST_EVENTS,
+    explained,
+)
 from msa.agent.telemetry import Telemetry as AgentTelemetry
 from msa.api import addon, names
 from msa.api.addon import ManagedClusterAddOn
@@ -15,9 +21,11 @@ from msa.api.fleet_identity import FleetIdentity
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import Condition, ObjectMeta
 from msa.hub.fanout_observer import FanOutTelemetry
+from msa.hub.profile_telemetry import ProfileTelemetry
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
-from msa.policy import doubts
+from msa.policy import doubts, profiles
 from msa.policy.doubts import Doubt
+from msa.policy.profiles import Rejection
 from msa.policy.status import READY, Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
@@ -37,6 +45,9 @@ and `kind` of `msa_repairs_total`:"""
 _FAN_OUT = """\
 From the manager, of one in a namespace that ManagedClusterSets are bound to: `FannedOut` (Normal) says on how many clusters it was made
 or changed. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
+
+_PROFILES = """\
+From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do):"""
 
 _ADDON = """\
 From the manager, in the cluster's namespace, when a condition is another than before; [conditions.md](conditions.md) tells what they
@@ -78,6 +89,7 @@ def events() -> str:
         _INTRO,
         section("On a ManagedServiceAccount", *_of_identities()),
         section("On a ManagedServiceAccount that is fanned out", *_of_fan_out()),
+        section("On a ManagedServiceAccount that is copied to ClusterProfiles", *_of_profiles()),
         section("On a ManagedClusterAddOn", _ADDON, _of_addons()),
         section("On a CertificateSigningRequest", _REQUEST, _of_requests()),
     )
@@ -147,6 +159,17 @@ def _of_fan_out() -> tuple[str, ...]:
                 telemetry.condition(origin, Condition(outcome.type, outcome.status, outcome.reason))
     rows = [(code(event.reason), event.type) for event in sorted(listener.heard)]
     return _FAN_OUT, table(("reason", "type"), rows)
+
+
+def _of_profiles() -> tuple[str, ...]:
+    listener = Listener()
+    with capture_logs():
+        telemetry = ProfileTelemetry(Metrics(CollectorRegistry()), listener)
+        for reason in profiles.Reason:
+            telemetry.refused(FleetIdentity(ObjectMeta()), Rejection(reason, ""), repeated=False)
+    types = {event.reason: event.type for event in listener.heard}
+    rows = [(code(word), types[word], entry.meaning) for word, entry in explained(types, PROFILE_EVENTS)]
+    return _PROFILES, table(("reason", "type", "meaning"), rows)
 
 
 def _of_addons() -> str:

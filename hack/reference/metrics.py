@@ -17,6 +17,7 @@ from msa.agent.telemetry import Telemetry as AgentTelemetry
 from msa.api import addon
 from msa.hub.fanout_caches import IDENTITY_INDEXES
 from msa.hub.fanout_observer import FanOutCollector, FanOutTelemetry
+from msa.hub.profile_telemetry import ProfileTelemetry
 from msa.hub.telemetry import FleetCollector
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
 from msa.runtime.metrics import Metrics
@@ -104,6 +105,7 @@ def fill_manager(program: Metrics) -> None:
     ManagerTelemetry(program, Listener(), addon.V1BETA1)
     program.registry.register(FleetCollector(Store()))
     FanOutTelemetry(program, Listener())
+    ProfileTelemetry(program, Listener())
     program.registry.register(FanOutCollector(Store(IDENTITY_INDEXES)))
 
 

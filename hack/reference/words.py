@@ -246,3 +246,8 @@ REQUEST_EVENTS = {
     "SignatureInvalid": Entry("the request is not signed by its own key"),
 }
 """On a CertificateSigningRequest."""
+
+PROFILE_EVENTS = {
+    "ProfileSecretConflict": Entry("something else has the name that a copy would have; it is left alone"),
+    "ProfileSecretNameTooLong": Entry("the copy's name would be longer than a label's value may be"),
+}

@@ -8,7 +8,7 @@ import click
 import msa
 from msa.api import names
 from msa.cli import logs
-from msa.cli.options import Label, common, explained, pod_namespace
+from msa.cli.options import Label, common, explained, pod_namespace, switch
 from msa.hub.settings import DeployMode, ManagerSettings
 
 
@@ -48,6 +48,11 @@ def _options() -> list[click.Parameter]:
             type=click.Path(path_type=Path),
             show_default="the pod's own service account",
             help="How to reach the hub.",
+        ),
+        switch(
+            "--publish-access-providers",
+            "With the gate ClusterProfile: say in each ClusterProfile how its cluster is reached, where nobody else does.",
+            default=False,
         ),
         *common(workers=16, what="Clusters", health=":38081"),
     ]

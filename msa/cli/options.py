@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 
 import click
 
@@ -10,7 +9,6 @@ from msa.api import names
 from msa.cli import logs
 from msa.policy.gates import FeatureGates
 
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _TRUE = ("true", "1", "t", "yes")
 _FALSE = ("false", "0", "f", "no")
 
@@ -56,15 +54,16 @@ class Gates(click.ParamType[FeatureGates]):
             if gate not in gates:
                 self.fail(f"unknown feature gate {gate!r}; known are {', '.join(self._known)}", param, ctx)
             gates[gate] = Switch().convert(setting, param, ctx)
-        return FeatureGates(ephemeral_identity=gates["EphemeralIdentity"])
+        return FeatureGates(
+            ephemeral_identity=gates["EphemeralIdentity"], cluster_profile=gates["ClusterProfile"]
+        )
 
 
 def pod_namespace(default: str) -> str:
     """The namespace this pod runs in, else the default."""
-    try:
-        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    except OSError:
-        return default
+    from msa.kube import credentials  # noqa: PLC0415 - --help should not pay for it
+
+    return credentials.pod_namespace() or default
 
 
 def explained(command: Callable[..., None]) -> str:
@@ -114,7 +113,8 @@ def common(*, workers: int, what: str, health: str) -> list[click.Parameter]:
             ["--feature-gates"],
             type=Gates(),
             default="",
-            help="EphemeralIdentity=true deletes identities when their TTL is over.",
+            help="EphemeralIdentity=true deletes identities when their TTL is over. ClusterProfile=true, on the hub, copies "
+            "credentials to ClusterProfiles.",
         ),
         click.Option(
             ["--workers"],

@@ -16,12 +16,13 @@ from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
 from msa.hub.ingest import keep_binding, keep_config, keep_role, keep_work
+from msa.hub.objects import Objects
 from msa.hub.part import Common, Part
 from msa.hub.ports import Kind
 from msa.hub.settings import ManagerSettings
 from msa.hub.telemetry import FleetCollector, Telemetry
 from msa.hub.triggers import BY_CLUSTER, Triggers, cluster_of
-from msa.hub.writes import HubWrites, Objects
+from msa.hub.writes import HubWrites
 from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport

@@ -15,7 +15,7 @@ from msa.api import cluster as cluster_api
 from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import StoredFleetIdentity
-from msa.hub import addon_app, fanout_app
+from msa.hub import addon_app, fanout_app, profiles_app
 from msa.hub.discovery import addon_version, require_identities
 from msa.hub.fanout_caches import IDENTITY_INDEXES
 from msa.hub.ingest import keep_identity
@@ -82,6 +82,8 @@ class _Manager:
         )
         common = self._common(recorder)
         parts = [fanout_app.part(common, ephemeral=self.settings.feature_gates.ephemeral_identity)]
+        if self.settings.feature_gates.cluster_profile:
+            parts.append(profiles_app.part(common, publish=self.settings.publish_access_providers))
         if version:
             parts.append(addon_app.part(common, self.settings, version=version))
         await self._supervisor(common, parts).run()

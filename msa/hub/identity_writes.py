@@ -6,8 +6,7 @@ from attrs import frozen
 
 from msa.api.meta import ObjectMeta
 from msa.hub.bodies import Body
-from msa.hub.writes import Objects, Written
-from msa.runtime.errors import Conflict, NotFound
+from msa.hub.objects import Objects, Written, delete
 
 
 class IdentityHub(Protocol):
@@ -48,10 +47,7 @@ class IdentityWrites:
         return await self._patch(stored, {"status": changes}, "status")
 
     async def delete(self, stored: ObjectMeta) -> None:
-        try:
-            await self.identities.within(stored.namespace).delete(stored.name, uid=stored.uid)
-        except (NotFound, Conflict):
-            return  # a conflict means that this one is gone too, and another has its name
+        await delete(self.identities, stored)
 
     async def _patch(self, stored: ObjectMeta, changes: Body, subresource: str) -> str:
         metadata: dict[str, Any] = changes.get("metadata", {})

@@ -31,6 +31,7 @@ class ManagerSettings:
         metrics_address: where Prometheus scrapes, "" for nowhere.
         health_address: where /healthz, /livez and /readyz are served, "" for nowhere.
         leader_elect: wait for the leader Lease before any write.
+        publish_access_providers: say in ClusterProfiles how their clusters are reached, where nobody else does.
         workers: clusters worked on at the same time.
     """
 
@@ -43,4 +44,5 @@ class ManagerSettings:
     leader_elect: bool = False
     deploy_mode: DeployMode = DeployMode.DEPLOYMENT
     feature_gates: FeatureGates = field(factory=FeatureGates)
+    publish_access_providers: bool = False
     workers: int = 16

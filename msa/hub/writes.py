@@ -1,43 +1,18 @@
 """`hub.ports.Hub` over the hub's API server: one request a method."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from attrs import frozen
-from msgspec import Struct
 
 from msa.api.addon import ClusterManagementAddOn, ManagedClusterAddOn
 from msa.api.certificates import APPROVED, SigningRequest
 from msa.api.durations import rfc3339
 from msa.api.meta import ObjectMeta
 from msa.hub.bodies import Body
+from msa.hub.objects import Objects, Written, delete
 from msa.hub.ports import Kind
-from msa.runtime.errors import Conflict, NotFound
 from msa.runtime.ports import Now
-
-R = TypeVar("R")
-
-
-class Objects(Protocol):
-    """One resource, in all namespaces or in one."""
-
-    def within(self, namespace: str) -> "Objects": ...
-
-    async def create(self, body: object, *, into: type[R]) -> R: ...
-
-    async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
-        """Sends a JSON merge patch."""
-        ...
-
-    async def json_patch(self, name: str, operations: object, *, into: type[R]) -> R: ...
-
-    async def delete(self, name: str, *, uid: str = "") -> None: ...
-
-
-class Written(Struct, frozen=True):
-    """All that is read of an answer to a write."""
-
-    metadata: ObjectMeta
 
 
 @frozen
@@ -61,11 +36,7 @@ class HubWrites:
         return written.metadata.resource_version
 
     async def delete(self, kind: Kind, stored: ObjectMeta) -> bool:
-        try:
-            await self.objects[kind].within(stored.namespace).delete(stored.name, uid=stored.uid)
-        except (NotFound, Conflict):
-            return False  # a conflict means that this one is gone too, and another has its name
-        return True
+        return await delete(self.objects[kind], stored)
 
     async def patch_addon_status(self, addon: ManagedClusterAddOn, changes: Body) -> str:
         return await _patch_status(self.addons.within(addon.metadata.namespace), addon.metadata, changes)

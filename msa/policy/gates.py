@@ -9,6 +9,8 @@ class FeatureGates:
 
     Attributes:
         ephemeral_identity: delete a ManagedServiceAccount when its `ttlSecondsAfterCreation` is over.
+        cluster_profile: copy credentials to ClusterProfiles.
     """
 
     ephemeral_identity: bool = False
+    cluster_profile: bool = False

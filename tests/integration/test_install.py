@@ -224,7 +224,8 @@ def _default_config(hub: Cluster) -> None:
 @pytest.mark.parametrize(
     ("verb", "what"),
     [
-        ("create", "managedserviceaccounts.authentication.open-cluster-management.io"),
+        ("update", "managedserviceaccounts.authentication.open-cluster-management.io"),
+        ("get", "clusterprofiles.multicluster.x-k8s.io"),
         ("patch", "managedclusteraddons.addon.open-cluster-management.io/another --subresource=status"),
         ("delete", "manifestworks.work.open-cluster-management.io/another"),
         ("delete", "roles.rbac.authorization.k8s.io/another"),

@@ -7,19 +7,21 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
-from attrs import define, evolve, field
+from attrs import define, field
 from msgspec.structs import replace
 
 from msa.api.addon import Subject
 from msa.api.meta import ObjectMeta
 from msa.hub import bodies, render
+from msa.hub.objects import Objects
 from msa.hub.ports import Kind
-from msa.hub.writes import HubWrites, Objects
+from msa.hub.writes import HubWrites
 from msa.policy import addon_status
 from msa.policy.addon_status import Findings
 from msa.runtime.errors import ApiError, Conflict, Forbidden, NotFound
 from tests.support.candidates import candidate
 from tests.support.fleet import addon, fleet_addon, with_
+from tests.support.sent import Sent
 
 R = TypeVar("R")
 STORED = ObjectMeta(
@@ -31,37 +33,6 @@ STORED = ObjectMeta(
     annotations={"note": "b"},
 )
 ROLE = bodies.role(addon(), render.agent_rules(ephemeral=False))
-
-
-@define
-class Sent:
-    """One resource of an API server that takes everything, at version 8, unless it is told to fail."""
-
-    name: str
-    requests: list[tuple[Any, ...]]
-    error: ApiError | None = None
-    namespace: str = ""
-
-    def within(self, namespace: str) -> Objects:
-        return evolve(self, namespace=namespace)
-
-    async def create(self, body: object, *, into: type[R]) -> R:
-        return self._take(into, "create", body)
-
-    async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
-        return self._take(into, "patch", name, subresource, body)
-
-    async def json_patch(self, name: str, operations: object, *, into: type[R]) -> R:
-        return self._take(into, "json patch", name, operations)
-
-    async def delete(self, name: str, *, uid: str = "") -> None:
-        self._take(ObjectMeta, "delete", name, uid)
-
-    def _take(self, into: type[R], *what: object) -> R:
-        if self.error is not None:
-            raise self.error
-        self.requests.append(json.loads(msgspec.json.encode((self.name, self.namespace, *what))))
-        return msgspec.convert({"metadata": {"resourceVersion": "8"}}, into)
 
 
 @define

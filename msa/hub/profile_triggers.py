@@ -1,0 +1,103 @@
+"""Which copies and profiles are looked at when something on the hub changes."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from attrs import field, frozen
+
+from msa.api.cluster import ManagedCluster
+from msa.api.clusterprofile import ClusterProfile, SecretFacts
+from msa.api.fleet_identity import FleetIdentity
+from msa.hub.profiles import BY_NAME, ProfileCaches
+from msa.policy.profiles import is_asked_for, made_for, represents
+from msa.runtime.queue import Lane, WorkQueue
+from msa.runtime.result import Key
+from msa.runtime.store import Change, key_of
+
+BY_CLUSTER: Final = "cluster"
+"""Index of copies by the cluster that they are for."""
+
+
+def name_of(kept: ClusterProfile | SecretFacts) -> tuple[str, ...]:
+    return (kept.metadata.name,)
+
+
+def cluster_of(copy: SecretFacts) -> tuple[str, ...]:
+    key = made_for(copy)
+    return (key.partition("/")[0],) if key is not None else ()
+
+
+@frozen
+class ProfileTriggers:
+    """Handlers of changes.
+
+    Attributes:
+        copies: its keys are `cluster/identity`.
+        access: its keys are profiles; None where access is not published.
+        _asked: the identities whose copies are asked for, by cluster: few of many, whose status changes often.
+    """
+
+    caches: ProfileCaches
+    copies: WorkQueue
+    access: WorkQueue | None
+    _asked: dict[str, set[Key]] = field(factory=dict, init=False)
+
+    def identity(self, change: Change[FleetIdentity]) -> None:
+        namespace = change.latest.metadata.namespace
+        before = change.key in self._asked.get(namespace, ())
+        after = change.new is not None and is_asked_for(change.new)
+        if after:
+            self._asked.setdefault(namespace, set()).add(change.key)
+        elif before:
+            self._forget(namespace, change.key)
+        if before or after:
+            self.copies.add(change.key, _lane(initial=change.initial))
+
+    def source(self, change: Change[SecretFacts]) -> None:
+        if change.key in self._asked.get(change.latest.metadata.namespace, ()):
+            self.copies.add(change.key, _lane(initial=change.initial))
+
+    def copy(self, change: Change[SecretFacts]) -> None:
+        for state in (change.old, change.new):
+            if state is not None and (key := made_for(state)) is not None:
+                self.copies.add(Key(key), _lane(initial=change.initial))
+
+    def profile(self, change: Change[ClusterProfile]) -> None:
+        lane = _lane(initial=change.initial)
+        if self.access is not None:
+            self.access.add(change.key, lane)
+        before, after = change.old, change.new
+        if before is None or after is None or _target(before) != _target(after):
+            self._all_of(change.latest.metadata.name, lane)
+
+    def cluster(self, change: Change[ManagedCluster]) -> None:
+        name, lane = change.latest.metadata.name, _lane(initial=change.initial)
+        before, after = change.old, change.new
+        belonged, belongs = (state is not None and state.belongs for state in (before, after))
+        if belonged != belongs:
+            self._all_of(name, lane)
+        moved = before is None or after is None or before.spec != after.spec
+        if self.access is not None and (moved or belonged != belongs):
+            for profile in self.caches.profiles.by_index(BY_NAME, name):
+                self.access.add(key_of(profile), lane)
+
+    def _all_of(self, cluster: str, lane: Lane) -> None:
+        copies = self.caches.copies.by_index(BY_CLUSTER, cluster)
+        made: Iterable[str] = (key for copy in copies if (key := made_for(copy)) is not None)
+        for key in {*self._asked.get(cluster, ()), *made}:
+            self.copies.add(Key(key), lane)
+
+    def _forget(self, namespace: str, key: Key) -> None:
+        asked = self._asked[namespace]
+        asked.discard(key)
+        if not asked:
+            del self._asked[namespace]
+
+
+def _target(profile: ClusterProfile) -> tuple[str, bool]:
+    """What copies depend on; conditions and providers change more often."""
+    return profile.metadata.uid, represents(profile)
+
+
+def _lane(*, initial: bool) -> Lane:
+    return Lane.INITIAL if initial else Lane.LIVE

@@ -1,0 +1,205 @@
+"""Copies of one identity's credential for the ClusterProfiles of its cluster: gather -> decide -> act.
+
+The key is `cluster/identity`. Tokens are in no cache: the identity's Secret is read when a copy must be written, and written at once.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import anyio
+from attrs import field, frozen
+
+from msa.api.cluster import ManagedCluster
+from msa.api.clusterprofile import ClusterProfile, SecretFacts
+from msa.api.core import Secret
+from msa.api.fleet_identity import FleetIdentity
+from msa.hub import profile_bodies
+from msa.hub.profile_ingest import keep_secret
+from msa.hub.profile_pace import Pace
+from msa.hub.profile_ports import ProfileHub, ProfileObserver
+from msa.policy import profiles
+from msa.policy.profiles import Reason, Rejection, Situation, Write
+from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
+from msa.runtime.freshness import Freshness
+from msa.runtime.result import Done, Key, RequeueAfter, Result, Terminal
+from msa.runtime.store import Store
+
+BY_NAME: Final = "name"
+"""Index of profiles, and of copies: one name may be in many namespaces."""
+
+REFUSED_SECONDS: Final = 60.0
+"""How often something that is not ours is looked at again: it goes without telling us."""
+
+_ENDING: Final = "because it is being terminated"
+"""What an API server says of a namespace in which nothing can be made any more."""
+
+
+@frozen
+class ProfileCaches:
+    """What is known of the hub.
+
+    Attributes:
+        profiles: by name.
+        copies: by name.
+    """
+
+    identities: Store[FleetIdentity]
+    clusters: Store[ManagedCluster]
+    profiles: Store[ClusterProfile]
+    sources: Store[SecretFacts]
+    copies: Store[SecretFacts]
+
+
+@frozen
+class CopyReconciler:
+    """Keeps the copies of one credential.
+
+    Attributes:
+        _told: what was refused of each key when it was last looked at: another look says nothing new.
+    """
+
+    caches: ProfileCaches
+    hub: ProfileHub
+    freshness: Freshness
+    observer: ProfileObserver
+    pace: Pace
+    _told: dict[Key, set[tuple[str, Rejection]]] = field(factory=dict, init=False)
+
+    async def __call__(self, key: Key) -> Result:
+        situation = self._gather(key)
+        plan = profiles.plan(situation)
+        attempt = _Attempt()
+        for copy in plan.surplus:
+            with attempt.going_on():
+                await self._drop(copy)
+        now = anyio.current_time()
+        waits = [wait for write in plan.writes if (wait := self.pace.wait(write.place, now)) > 0]
+        if due := [write for write in plan.writes if self.pace.wait(write.place, now) == 0]:
+            with attempt.going_on():
+                await self._write_all(key, situation, due, attempt)
+        rejections = [*plan.rejections, *attempt.rejections]
+        self._tell(key, situation.identity, rejections)
+        if attempt.problems:
+            raise attempt.problems[0]
+        return _answer(rejections, waits)
+
+    def _gather(self, key: Key) -> Situation:
+        cluster, _, name = key.partition("/")
+        caches = self.caches
+        return Situation(
+            cluster=cluster,
+            name=name,
+            identity=caches.identities.get(key),
+            member=caches.clusters.get(cluster),
+            source=caches.sources.get(key),
+            profiles=caches.profiles.by_index(BY_NAME, cluster) if caches.profiles.synced else None,
+            copies=caches.copies.by_index(BY_NAME, f"{cluster}-{name}"),
+        )
+
+    async def _drop(self, copy: SecretFacts) -> None:
+        if copy.metadata.deletion_timestamp is None:
+            await self.hub.delete(copy.metadata)
+            self.observer.deleted(_place(copy))
+
+    async def _write_all(
+        self, key: Key, situation: Situation, writes: Sequence[Write], attempt: "_Attempt"
+    ) -> None:
+        """Reads the credential once, for all copies."""
+        source = await self._read(situation)
+        if source is None:
+            return
+        for write in writes:
+            with attempt.going_on():
+                await self._write(key, write, source)
+
+    async def _read(self, situation: Situation) -> Secret | None:
+        """The identity's Secret; None where it has gone, or is not its own any more: that comes by its own event."""
+        try:
+            secret = await self.hub.read(situation.cluster, situation.name)
+        except NotFound:
+            return None
+        identity = situation.identity
+        return secret if identity is not None and profiles.is_source(keep_secret(secret), identity) else None
+
+    async def _write(self, key: Key, write: Write, source: Secret) -> None:
+        try:
+            if write.stored is None or write.anew:
+                version = await self._create(write, source)
+            else:
+                body = profile_bodies.copy_patch(write.stored.metadata, write.stored.keys, source)
+                version = await self.hub.rewrite(write.stored.metadata, body)
+        except AlreadyExists:
+            raise await self._in_the_way(key, write) from None
+        except NotFound:
+            return  # the namespace, or the copy, has gone meanwhile: that comes by its own event
+        except Forbidden as error:
+            if _ENDING not in error.message:
+                raise
+            return  # with the namespace the profile goes, too
+        self.observer.wrote(write.place, new=write.stored is None)
+        now = anyio.current_time()
+        self.pace.wrote(write.place, now)
+        self.freshness.wrote(key, self.caches.copies, version, now)
+        # What was read may be newer than the cache's source, and must not be taken for somebody's edit of the copy.
+        self.freshness.wrote(key, self.caches.sources, source.metadata.resource_version, now)
+
+    async def _create(self, write: Write, source: Secret) -> str:
+        if write.stored is not None:
+            await self.hub.delete(write.stored.metadata)
+        return await self.hub.create(profile_bodies.new_copy(write.profile, write.name, source))
+
+    async def _in_the_way(self, key: Key, write: Write) -> "Conflict | _Refused":
+        """Of a Secret that the cache does not show: it has lost our label or never had it, or the cache is behind."""
+        try:
+            found = keep_secret(await self.hub.read(write.profile.metadata.namespace, write.name))
+        except NotFound:
+            return Conflict(f"Secret {write.place} was in the way and is gone")
+        if profiles.made_for(found) == key:
+            return Conflict(f"Secret {write.place} is not in the cache yet")
+        return _Refused(profiles.in_the_way(write.profile, found))
+
+    def _tell(self, key: Key, identity: FleetIdentity | None, rejections: Sequence[Rejection]) -> None:
+        told = self._told.pop(key, set())
+        if identity is None or not rejections:
+            return
+        uid = identity.metadata.uid
+        for rejection in rejections:
+            self.observer.refused(identity, rejection, repeated=(uid, rejection) in told)
+        self._told[key] = {(uid, rejection) for rejection in rejections}
+
+
+class _Refused(Exception):
+    """Something that is not ours has a copy's name."""
+
+    def __init__(self, rejection: Rejection) -> None:
+        super().__init__(rejection.message)
+        self.rejection = rejection
+
+
+@frozen
+class _Attempt:
+    """What went wrong of one look: one profile's trouble does not keep the others from their copies."""
+
+    problems: list[ApiError] = field(factory=list)
+    rejections: list[Rejection] = field(factory=list)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        try:
+            yield
+        except _Refused as refused:
+            self.rejections.append(refused.rejection)
+        except ApiError as error:
+            self.problems.append(error)
+
+
+def _answer(rejections: Sequence[Rejection], waits: Sequence[float]) -> Result:
+    again = [*waits, *(REFUSED_SECONDS for item in rejections if item.reason is Reason.CONFLICT)]
+    if again:
+        return RequeueAfter(min(again))
+    return Terminal(rejections[0].reason) if rejections else Done()
+
+
+def _place(copy: SecretFacts) -> str:
+    return f"{copy.metadata.namespace}/{copy.metadata.name}"

@@ -1,0 +1,116 @@
+"""What the manager does for ClusterProfiles, put together: the one place of it that knows `kube`."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from attrs import frozen
+
+from msa.api import clusterprofile as profile_api
+from msa.api import names
+from msa.api.clusterprofile import ClusterProfile, SecretFacts, StoredClusterProfile
+from msa.api.core import Secret
+from msa.hub.part import Common, Part
+from msa.hub.profile_access import AccessReconciler
+from msa.hub.profile_ingest import keep_profile, keep_secret
+from msa.hub.profile_pace import Pace
+from msa.hub.profile_telemetry import ProfileTelemetry
+from msa.hub.profile_triggers import BY_CLUSTER, ProfileTriggers, cluster_of, name_of
+from msa.hub.profile_writes import ProfileWrites
+from msa.hub.profiles import BY_NAME, CopyReconciler, ProfileCaches
+from msa.kube.resources import Resource, Selection
+from msa.kube.transport import Transport
+from msa.runtime.backoff import Backoff
+from msa.runtime.controller import Controller
+from msa.runtime.events import KubeObject
+from msa.runtime.freshness import Freshness
+from msa.runtime.informer import Informer
+from msa.runtime.queue import WorkQueue
+from msa.runtime.result import Key
+
+T = TypeVar("T", bound=KubeObject)
+
+_WORKERS = 8
+"""Each waits for two short requests."""
+
+_PROFILES = Selection(profile_api.GROUP, profile_api.VERSION, profile_api.PLURAL)
+# Copies have the label of everything that we make, too.
+_SOURCES = Selection("", "v1", "secrets", labels=f"{names.LABEL_MANAGED}=true,!{names.LABEL_SYNCED_FROM}")
+_COPIES = Selection("", "v1", "secrets", labels=names.LABEL_SYNCED_FROM)
+
+
+class _Watched(Resource[T]):
+    """A resource of which more than one selection is watched: metrics and logs tell them apart."""
+
+    def __init__(self, hub: Transport, selection: Selection, into: type[T], which: str) -> None:
+        super().__init__(hub, selection, into)
+        self._which = which
+
+    @property
+    def resource(self) -> str:
+        return f"{super().resource}/{self._which}"
+
+
+@frozen
+class _Informers:
+    sources: Informer[SecretFacts]
+    copies: Informer[SecretFacts]
+    profiles: Informer[ClusterProfile]
+
+    @classmethod
+    def of(cls, common: Common) -> "_Informers":
+        hub, rng, metrics = common.hub, common.rng, common.metrics
+        sources = _Watched(hub, _SOURCES, Secret, "credentials")
+        copies = _Watched(hub, _COPIES, Secret, "copies")
+        profiles = Resource(hub, _PROFILES, StoredClusterProfile)
+        by_name = {BY_NAME: name_of}
+        return cls(
+            sources=Informer(sources, rng, metrics, transform=keep_secret),
+            copies=Informer(
+                copies, rng, metrics, transform=keep_secret, indexes={**by_name, BY_CLUSTER: cluster_of}
+            ),
+            profiles=Informer(profiles, rng, metrics, transform=keep_profile, indexes=by_name, optional=True),
+        )
+
+
+def part(common: Common, *, publish: bool) -> Part:
+    """Copies of credentials for ClusterProfiles, and the way to their clusters.
+
+    Args:
+        common: what all parts are made from.
+        publish: whether `status.accessProviders` is written where nobody else does.
+    """
+    hub, rng, metrics = common.hub, common.rng, common.metrics
+    identities, clusters = common.identities, common.clusters
+    own = _Informers.of(common)
+    caches = ProfileCaches(
+        identities.store, clusters.store, own.profiles.store, own.sources.store, own.copies.store
+    )
+    writes = ProfileWrites(
+        Resource(hub, Selection("", "v1", "secrets"), Secret), Resource(hub, _PROFILES, StoredClusterProfile)
+    )
+    telemetry = ProfileTelemetry(metrics, common.recorder)
+    copies = WorkQueue("profilesecret", Backoff(rng), metrics)
+    access = WorkQueue("clusterprofile", Backoff(rng), metrics) if publish else None
+    triggers = ProfileTriggers(caches, copies, access)
+    identities.subscribe(triggers.identity)
+    clusters.subscribe(triggers.cluster)
+    own.sources.subscribe(triggers.source)
+    own.copies.subscribe(triggers.copy)
+    own.profiles.subscribe(triggers.profile)
+    freshness = Freshness()
+    reconcile = CopyReconciler(caches, writes, freshness, telemetry, Pace(Backoff(rng)))
+    controllers = [
+        Controller(
+            copies, reconcile, workers=_WORKERS, freshness=freshness, metrics=metrics, bind=_cluster_and_name
+        )
+    ]
+    if access is not None:
+        shown = Freshness()
+        publisher = AccessReconciler(caches, writes, shown, telemetry)
+        controllers.append(Controller(access, publisher, workers=1, freshness=shown, metrics=metrics))
+    return Part((own.sources, own.copies, own.profiles), tuple(controllers))
+
+
+def _cluster_and_name(key: Key) -> Mapping[str, str]:
+    cluster, _, name = key.partition("/")
+    return {"cluster": cluster, "name": name}
