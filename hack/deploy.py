@@ -53,7 +53,22 @@ class Deployer:
 
     def uninstall(self) -> None:
         """Raises DeployError."""
+        self._release()
         self._say("the CRD and all identities", "delete", "--ignore-not-found", "-f", str(_CRD))
+
+    def _release(self) -> None:
+        """Takes our finalizer off what is fanned out: all of it goes at once, and there may be no manager any more to let go."""
+        kind = f"{names.PLURAL}.{names.GROUP}"
+        if not self._run("get", "crd", kind, "--ignore-not-found", "-o", "name"):
+            return
+        for item in json.loads(self._run("get", kind, "-A", "-o", "json"))["items"]:
+            metadata = item["metadata"]
+            if names.FAN_OUT_FINALIZER in metadata.get("finalizers", ()):
+                kept = [name for name in metadata["finalizers"] if name != names.FAN_OUT_FINALIZER]
+                patch = json.dumps({"metadata": {"finalizers": kept}})
+                self._run(
+                    "patch", kind, metadata["name"], "-n", metadata["namespace"], "--type=merge", "-p", patch
+                )
 
     def up(self, image: str, seconds: int = _PATIENCE) -> None:
         """Raises DeployError."""

@@ -11,7 +11,7 @@ from hack.addon import MANIFESTS
 from hack.clusters import Cluster
 from hack.generate import CRD
 from msa.api import names
-from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.fleet_identity import FleetIdentity
 
 BAD_VALIDITY = "must be a Go duration from 10m to 1193046h28m16s"
 
@@ -107,7 +107,7 @@ def _properties(schema: dict[str, Any]) -> set[str]:
 
 def test_the_wire_types_and_the_schema_have_the_same_fields() -> None:
     schema = yaml.safe_load(CRD.read_text())["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["properties"]
-    types = {field.encode_name: field.type for field in msgspec.structs.fields(ManagedServiceAccount)}
+    types = {field.encode_name: field.type for field in msgspec.structs.fields(FleetIdentity)}
     for part in ("spec", "status"):
         assert {field.encode_name for field in msgspec.structs.fields(types[part])} == _properties(
             schema[part]

@@ -43,12 +43,18 @@ def test_deploying_makes_everything_waits_and_says_for_what_and_why_in_vain(
     assert get(plane, "clustermanagementaddon", names.ADDON)
 
 
-def test_undeploying_leaves_the_identities_and_the_namespace(plane: Cluster, deployer: Deployer) -> None:
+def test_undeploying_leaves_the_identities_and_uninstalling_nothing(
+    plane: Cluster, deployer: Deployer
+) -> None:
     deployer.install()
     apply(plane, body(f"{names.GROUP}/v1beta1", names.KIND, "kept", "default", spec={}))
     deployer.down()
     assert get(plane, "clustermanagementaddon")["items"] == []
     assert get(plane, "msa", "kept", "-n", "default")
     deployer.down()
-    deployer.uninstall()
+    held = body(f"{names.GROUP}/v1beta1", names.KIND, "held", "default", spec={})
+    held["metadata"]["finalizers"] = [names.FAN_OUT_FINALIZER]
+    apply(plane, held)
+    for _ in range(2):
+        deployer.uninstall()
     assert "NotFound" in plane.kubectl("get", f"crd/{names.PLURAL}.{names.GROUP}", check=False)
