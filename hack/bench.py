@@ -7,7 +7,6 @@ build/bench.json.
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -21,15 +20,14 @@ import msgspec
 from attrs import evolve, frozen
 
 from hack.addon import Addon
-from hack.bench_probes import Probe
+from hack.bench_probes import Probe, report, say
 from hack.bench_raw import GROUP_PATH, Raw, best_concurrency, create_all, send, session_to
 from hack.bench_runtime import measure_runtime
-from hack.clusters import HOME, free_ports, running
+from hack.clusters import free_ports, running
 from hack.processes import wait_until
 from msa.api import names
 from msa.api.meta import ObjectMeta
 
-_OUT = HOME.parent / "bench.json"
 _ROUNDS = 3
 _SINGLES = 50
 _RAW, _RAW_INSTALL = "raw", "raw-install"
@@ -79,11 +77,7 @@ def main(arguments: list[str]) -> int:
             addon, cluster_name=_RAW, install_namespace=_RAW_INSTALL
         ).install()  # the same rights for the raw client
         result = {**Bench(addon, Probe(addon), options.n).run(options.restart_n), "runtime": runtime}
-    _OUT.parent.mkdir(parents=True, exist_ok=True)
-    _OUT.write_text(json.dumps(result, indent=2) + "\n")
-    for section, values in result.items():
-        for name, value in values.items():
-            print(f"{section + '.' + name:32} {value}")
+    report("bench", result)
     return 0
 
 
@@ -324,10 +318,6 @@ def _summary(n: int, rounds: list[tuple[dict[str, float], dict[str, Any]]]) -> d
         ),
         "requests": {what: count / n for what, count in rounds[-1][1]["served"].items() if count},
     }
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ table and writes build/bench-fanout.json.
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -22,17 +21,15 @@ from attrs import evolve, frozen
 
 from hack.addon import ensure_namespace
 from hack.bench_fleet import IDENTITIES_PATH, each, follow
-from hack.bench_manager import say
-from hack.bench_probes import cpu_seconds, rss_mb
+from hack.bench_probes import cpu_seconds, report, rss_mb, say
 from hack.bench_raw import best_concurrency, send, session_to
-from hack.clusters import HOME, Cluster, running
+from hack.clusters import Cluster, running
 from hack.ocm.fleet import Fleet, Manager
 from hack.processes import wait_until
 from msa.api import cluster as cluster_api
 from msa.api import names
 from msa.api.clusterset import LABEL_CLUSTER_SET, SETS_VERSION
 
-_OUT = HOME.parent / "bench-fanout.json"
 _CLUSTERS = f"/apis/{cluster_api.GROUP}"
 _SETS = f"{cluster_api.GROUP}/{SETS_VERSION}"
 _ROUNDS = 3
@@ -53,10 +50,7 @@ def main(arguments: list[str]) -> int:
         manager = Manager(hub, hub.kubeconfig, flags=("--log-level=warning",))
         result = FanOutBench(hub, manager, options.n).run()
         manager.stop()
-    _OUT.parent.mkdir(parents=True, exist_ok=True)
-    _OUT.write_text(json.dumps(result, indent=2) + "\n")
-    for name, value in result.items():
-        print(f"{name:24} {value}")
+    report("bench-fanout", result)
     return 0
 
 

@@ -7,7 +7,6 @@ both. Rounds alternate, the median counts, clusters are fresh. Prints a table an
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import time
@@ -28,14 +27,13 @@ from hack.bench_fleet import (
     is_applied,
     until,
 )
-from hack.bench_probes import cpu_seconds, rss_mb, served, total
+from hack.bench_probes import cpu_seconds, report, rss_mb, say, served, total
 from hack.bench_raw import best_concurrency, session_to
-from hack.clusters import HOME, Cluster, running
+from hack.clusters import Cluster, running
 from hack.ocm.fleet import Fleet, Manager
 from hack.processes import Process, wait_until
 from msa.api import names
 
-_OUT = HOME.parent / "bench-manager.json"
 _ROUNDS = 3
 _RESOURCES = ("roles", "rolebindings", "manifestworks", "managedclusteraddons", "clustermanagementaddons")
 _HARNESS = {"POST managedclusteraddons", "PATCH manifestworks/status"}
@@ -59,10 +57,7 @@ def main(arguments: list[str]) -> int:
         )
         result = ManagerBench(hub, fleet, manager, options.n).run()
         appliers.stop()
-    _OUT.parent.mkdir(parents=True, exist_ok=True)
-    _OUT.write_text(json.dumps(result, indent=2) + "\n")
-    for name, value in result.items():
-        print(f"{name:24} {value}")
+    report("bench-manager", result)
     return 0
 
 
@@ -215,10 +210,6 @@ def _summary(n: int, rounds: list[tuple[dict[str, float], dict[str, Any]]]) -> d
         ),
         "requests": {what: count / n for what, count in rounds[-1][1]["served"].items()},
     }
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

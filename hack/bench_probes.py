@@ -1,15 +1,18 @@
 """What the benchmarks read off a running agent and off the API servers that it talks to."""
 
+import json
 import os
 import re
+import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import frozen
 
 from hack.addon import Addon
-from hack.clusters import Cluster
+from hack.clusters import HOME, Cluster
 from hack.processes import Process
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -81,3 +84,23 @@ def rss_mb(process: Process, what: str = "VmRSS") -> float:
 def total(text: str, pattern: str) -> float:
     """The sum of the series of a scrape that match."""
     return sum(float(value) for value in re.findall(rf"^{pattern} ([0-9.e+]+)$", text, re.MULTILINE))
+
+
+def report(name: str, result: Mapping[str, Any]) -> None:
+    """Prints a table, and writes the same as build/NAME.json."""
+    file = HOME.parent / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    for key, value in result.items():
+        lines = (
+            {f"{key}.{part}": item for part, item in value.items()}
+            if isinstance(value, dict)
+            else {key: value}
+        )
+        for line, item in lines.items():
+            print(f"{line:32} {item}")
+
+
+def say(line: str) -> None:
+    """Progress, beside the table."""
+    print(line, file=sys.stderr, flush=True)

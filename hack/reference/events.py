@@ -44,7 +44,7 @@ and `kind` of `msa_repairs_total`:"""
 
 _FAN_OUT = """\
 From the manager, of one in a namespace that ManagedClusterSets are bound to: `FannedOut` (Normal) says on how many clusters it was made
-or changed. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
+or changed, `Withdrawn` (Normal) from how many it was taken away, and why. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
 
 _PROFILES = """\
 From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do):"""

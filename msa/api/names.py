@@ -55,6 +55,9 @@ LABEL_ORIGIN_UID: Final = f"{GROUP}/origin-uid"
 ANNOTATION_ROLLED_OUT: Final = f"{GROUP}/rolled-out-at"
 """On the same: when its spec was last written, RFC 3339."""
 
+ANNOTATION_ORIGIN_GENERATION: Final = f"{GROUP}/origin-generation"
+"""On the same: the generation of the one that it was made for, which it says the same as."""
+
 FAN_OUT_FINALIZER: Final = f"{GROUP}/fan-out"
 """Keeps a ManagedServiceAccount until those that were made for it are gone."""
 

@@ -4,8 +4,8 @@ Level-triggered and idempotent. Which objects are its children is proved by thei
 patient.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 
 import anyio
@@ -18,10 +18,10 @@ from msa.hub.fanout_children import Children
 from msa.hub.fanout_observer import FanOutObserver
 from msa.hub.identity_writes import IdentityHub
 from msa.policy import fanout, fanout_status
-from msa.policy.addon_status import changes
 from msa.policy.ephemeral import end_of_life
+from msa.policy.fanout import Held
 from msa.policy.fanout_status import is_news
-from msa.policy.reach import Unreached
+from msa.policy.reach import Reach, Unreached
 from msa.runtime.errors import NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.ports import Now
@@ -30,9 +30,13 @@ from msa.runtime.result import Done, Key, RequeueAfter, Result
 _STATUS_SECONDS = 1.0
 """At most one status of an object in this time, however many clusters report meanwhile."""
 
-_ORPHAN_GRACE = timedelta(minutes=10)
+_ORPHAN_SECONDS = 600.0
 """For so long children may be there without their origin: a backup is restored in an order of its own."""
 
+_UNPICKED_SECONDS = 30.0
+"""For so long a cluster that a Placement no longer picks keeps its child: decisions are written one after the other, empty at first."""
+
+_UNKNOWN_SECONDS = 60.0
 _LONGEST_LOOK = timedelta(days=1).total_seconds()
 
 
@@ -43,6 +47,9 @@ class FanOutReconciler:
     Attributes:
         hub_now: wall time of the hub, at least that.
         ephemeral: whether its life ends with its TTL, and theirs with it.
+        _reported: monotonic seconds of the last status.
+        _missed: since when children are there without their origin.
+        _unpicked: since when a cluster is bound and not selected.
     """
 
     caches: FanOutCaches
@@ -54,11 +61,14 @@ class FanOutReconciler:
     hub_now: Now
     ephemeral: bool
     _reported: dict[Key, float] = field(init=False, factory=dict)
+    _missed: dict[Key, float] = field(init=False, factory=dict)
+    _unpicked: dict[Key, dict[str, float]] = field(init=False, factory=dict)
 
     async def __call__(self, key: Key) -> Result:
         origin = self.caches.identities.get(key)
         if origin is None:
             return await self._sweep(key)
+        self._missed.pop(key, None)
         if origin.metadata.deletion_timestamp is not None:
             return await self._withdraw(key, origin, "it is being deleted")
         if self.caches.is_clusters(origin.metadata.namespace):
@@ -69,26 +79,29 @@ class FanOutReconciler:
         match self.caches.reach(origin):
             case Unreached() as found:
                 result = await self._stay(key, origin, found)
-            case clusters:
-                result = await self._spread(key, origin, clusters)
+            case reach:
+                result = await self._spread(key, origin, reach)
         return sooner(result, left)
 
     async def _sweep(self, key: Key) -> Result:
         """Children whose origin went without a word: its finalizer was taken away by hand."""
         self._reported.pop(key, None)
+        self._unpicked.pop(key, None)
         self.children.forget(key)
-        orphans = self.caches.children(key)
-        created = [item.metadata.creation_timestamp for item in orphans]
-        newest = max((moment for moment in created if moment is not None), default=None)
-        left = self._seconds_to([newest + _ORPHAN_GRACE]) if newest is not None else None
-        if left is not None:
+        orphans, now = self.caches.children(key), anyio.current_time()
+        if not orphans:
+            self._missed.pop(key, None)
+            return Done()
+        left = self._missed.setdefault(key, now) + _ORPHAN_SECONDS - now
+        if left > 0:
             return RequeueAfter(left)
-        await self.children.remove(key, orphans, "it is gone")
+        if count := await self.children.remove(orphans):
+            self.observer.swept(key, count)
         return Done()
 
     async def _withdraw(self, key: Key, origin: FleetIdentity, why: str) -> Result:
         """Takes the children away, then lets go. Deleted is enough: neither a dead cluster nor a foreign finalizer holds it up."""
-        await self.children.remove(key, self.caches.children_of(origin), why)
+        await self._remove(origin, self.caches.children_of(origin), why)
         if is_fanned_out(origin):
             kept = tuple(item for item in origin.metadata.finalizers if item != names.FAN_OUT_FINALIZER)
             await self._set_finalizers(key, origin, kept)
@@ -97,49 +110,79 @@ class FanOutReconciler:
     async def _relinquish(self, key: Key, origin: FleetIdentity) -> Result:
         """In a cluster's own namespace it is the agent's, whatever it was before."""
         if is_fanned_out(origin):
-            return await self._withdraw(key, origin, "its namespace is a managed cluster's now")
+            return await self._withdraw(key, origin, "its namespace is a managed cluster's own now")
         if origin.status.fan_out is not None:
             await self._write_status(key, origin, fanout_status.relinquished(origin))
         return Done()
 
     async def _stay(self, key: Key, origin: FleetIdentity, found: Unreached) -> Result:
         """Says why there are no clusters, and takes away what may not stay."""
-        if found.stay == frozenset() and (is_fanned_out(origin) or self.caches.children_of(origin)):
-            return await self._withdraw(key, origin, found.reason)
-        if found.stay is not None:
-            await self._leave(key, origin, found.stay, found.reason)
-        return await self._report(key, origin, fanout_status.wanted(origin, found, self.now()))
-
-    async def _leave(self, key: Key, origin: FleetIdentity, clusters: frozenset[str], why: str) -> None:
         children = self.caches.children_of(origin)
-        gone = [item for item in children if item.metadata.namespace not in clusters]
-        await self.children.remove(key, gone, why)
+        standing = any(item.metadata.deletion_timestamp is None for item in children)
+        if found.stay == frozenset() and (is_fanned_out(origin) or standing):
+            return await self._withdraw(key, origin, found.message)
+        if found.stay is not None:
+            gone = [item for item in children if item.metadata.namespace not in found.stay]
+            await self._remove(origin, gone, found.message)
+        result = await self._report(key, origin, fanout_status.wanted(origin, found, self.now()))
+        # That what could not be read can be is no change of anything, where it is empty.
+        return sooner(result, _UNKNOWN_SECONDS if found.stay is None else None)
 
-    async def _spread(self, key: Key, origin: FleetIdentity, clusters: frozenset[str]) -> Result:
+    async def _spread(self, key: Key, origin: FleetIdentity, reach: Reach) -> Result:
         if not is_fanned_out(origin):
             await self._set_finalizers(key, origin, (*origin.metadata.finalizers, names.FAN_OUT_FINALIZER))
             return Done()  # its own event brings it back, with the version that the next write needs
-        await self._leave(key, origin, clusters, "the clusters are not among those selected any more")
+        now, clusters = self.now(), reach.clusters
+        left = await self._leave(key, origin, reach)
         stored = self.caches.there(origin, clusters)
-        waiting = self._waiting(key, origin, clusters, stored)
-        plan = fanout.plan(origin, clusters, stored, waiting, self.now())
+        held = self._held(key, origin, clusters, stored)
+        plan = fanout.plan(origin, clusters, stored, held, now)
         await self.children.write(key, origin, plan, partial(self._wrote, key))
         stored = self.caches.there(origin, clusters)
         setbacks = self.children.setbacks(key, _behind(origin, clusters, stored))
         failed = {name: item.error for name, item in setbacks.items() if item.told}
-        spread = fanout_status.spread(origin, clusters, stored, failed, self.now())
-        result = await self._report(key, origin, fanout_status.wanted(origin, spread, self.now()))
-        tries = min((item.until for item in setbacks.values()), default=None)
-        again = sooner(result, tries - anyio.current_time() if tries is not None else None)
+        spread = fanout_status.spread(origin, clusters, stored, failed, now)
+        result = await self._report(key, origin, fanout_status.wanted(origin, spread, now))
+        # Of the others, none is tried before something else happens: its turn comes, or what stands in its way goes.
+        tried = held.waiting | plan.tried
+        tries = (item.until - anyio.current_time() for name, item in setbacks.items() if name in tried)
         ends = (item.status.expiration_timestamp for item in stored.values())
-        return sooner(again, self._seconds_to(item for item in (plan.due, *ends) if item is not None))
+        ahead = (moment for moment in (plan.due, *ends) if moment is not None and moment > now)
+        dues = (left, *tries, *((moment - self.now()).total_seconds() for moment in ahead))
+        return sooner(result, min((seconds for seconds in dues if seconds is not None), default=None))
 
-    def _waiting(
+    async def _leave(self, key: Key, origin: FleetIdentity, reach: Reach) -> float | None:
+        """Takes children away from where it does not belong; seconds until the next of them is due.
+
+        Out of the bound sets at once: to be bound is the authorization. Out of what a Placement picks only when that lasts.
+        """
+        now, before = anyio.current_time(), self._unpicked.pop(key, {})
+        elsewhere = [
+            item for item in self.caches.children_of(origin) if item.metadata.namespace not in reach.clusters
+        ]
+        since = {
+            name: before.get(name, now)
+            for item in elsewhere
+            if (name := item.metadata.namespace) in reach.bound and item.metadata.deletion_timestamp is None
+        }
+        waits = {name: moment + _UNPICKED_SECONDS - now for name, moment in since.items()}
+        if since:
+            self._unpicked[key] = since
+        gone = [item for item in elsewhere if waits.get(item.metadata.namespace, 0.0) <= 0]
+        await self._remove(origin, gone, "these clusters are not among those selected any more")
+        return min((wait for wait in waits.values() if wait > 0), default=None)
+
+    async def _remove(self, origin: FleetIdentity, children: Sequence[FleetIdentity], why: str) -> None:
+        if count := await self.children.remove(children):
+            self.observer.withdrawn(origin, count, why)
+
+    def _held(
         self, key: Key, origin: FleetIdentity, clusters: frozenset[str], stored: Mapping[str, FleetIdentity]
-    ) -> frozenset[str]:
+    ) -> Held:
         """The clusters that could not be written, and are not tried again yet."""
         setbacks, now = self.children.setbacks(key, _behind(origin, clusters, stored)), anyio.current_time()
-        return frozenset(name for name, item in setbacks.items() if item.until > now)
+        waiting = {name: item for name, item in setbacks.items() if item.until > now}
+        return Held(frozenset(waiting), frozenset(name for name, item in waiting.items() if not item.told))
 
     def _wrote(self, key: Key, version: str) -> None:
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())
@@ -147,11 +190,6 @@ class FanOutReconciler:
     def _life_left(self, origin: FleetIdentity) -> float | None:
         ends = end_of_life(origin) if self.ephemeral else None
         return (ends - self.hub_now()).total_seconds() if ends is not None else None
-
-    def _seconds_to(self, moments: Iterable[datetime]) -> float | None:
-        """Until the first of them; None where there is none ahead."""
-        left = ((moment - self.now()).total_seconds() for moment in moments)
-        return min((seconds for seconds in left if seconds > 0), default=None)
 
     async def _set_finalizers(self, key: Key, origin: FleetIdentity, finalizers: tuple[str, ...]) -> None:
         try:
@@ -172,7 +210,7 @@ class FanOutReconciler:
 
     async def _write_status(self, key: Key, origin: FleetIdentity, wanted: FanOutStatus) -> None:
         try:
-            version = await self.hub.patch_status(origin.metadata, changes(origin.status, wanted))
+            version = await self.hub.patch_status(origin.metadata, fanout_status.patch(origin.status, wanted))
         except NotFound:
             return
         self._wrote(key, version)
@@ -184,8 +222,13 @@ class FanOutReconciler:
 def _behind(
     origin: FleetIdentity, clusters: frozenset[str], stored: Mapping[str, FleetIdentity]
 ) -> frozenset[str]:
-    """The clusters where something must still be written."""
-    return clusters - {name for name, item in stored.items() if fanout.follows(item, origin)}
+    """The clusters where something of ours must still be written."""
+    return frozenset(
+        name
+        for name in clusters
+        if (item := stored.get(name)) is None
+        or (fanout.is_child(item.metadata, origin) and not fanout.follows(item, origin))
+    )
 
 
 def sooner(result: Result, seconds: float | None) -> Result:

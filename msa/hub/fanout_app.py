@@ -1,5 +1,8 @@
 """The fan-out put together: caches -> reconciler -> queue."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from msa.api import cluster as cluster_api
 from msa.api import clusterset
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
@@ -20,9 +23,13 @@ from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
+from msa.runtime.events import KubeObject
 from msa.runtime.freshness import Freshness
 from msa.runtime.informer import Informer
 from msa.runtime.queue import WorkQueue
+from msa.runtime.store import Index
+
+T = TypeVar("T", bound=KubeObject)
 
 _WORKERS = 4
 """Each writes many children at a time."""
@@ -65,29 +72,18 @@ def part(common: Common, *, ephemeral: bool) -> Part:
 def _informers(
     common: Common,
 ) -> tuple[Informer[ManagedClusterSet], Informer[ManagedClusterSetBinding], Informer[PlacementDecision]]:
-    """OCM's; where it does not serve them, nothing is bound."""
-    hub, rng, metrics = common.hub, common.rng, common.metrics
-    group = cluster_api.GROUP
-    version, decided = clusterset.SETS_VERSION, clusterset.DECISIONS_VERSION
+    sets, decided = clusterset.SETS_VERSION, clusterset.DECISIONS_VERSION
+    bindings, decisions = {BINDINGS_BY_NAMESPACE: by_namespace}, {DECISIONS_BY_PLACEMENT: by_placement}
     return (
-        Informer(
-            Resource(hub, Selection(group, version, "managedclustersets"), ManagedClusterSet),
-            rng,
-            metrics,
-            optional=True,
-        ),
-        Informer(
-            Resource(hub, Selection(group, version, "managedclustersetbindings"), ManagedClusterSetBinding),
-            rng,
-            metrics,
-            indexes={BINDINGS_BY_NAMESPACE: by_namespace},
-            optional=True,
-        ),
-        Informer(
-            Resource(hub, Selection(group, decided, "placementdecisions"), PlacementDecision),
-            rng,
-            metrics,
-            indexes={DECISIONS_BY_PLACEMENT: by_placement},
-            optional=True,
-        ),
+        _informer(common, sets, "managedclustersets", ManagedClusterSet),
+        _informer(common, sets, "managedclustersetbindings", ManagedClusterSetBinding, bindings),
+        _informer(common, decided, "placementdecisions", PlacementDecision, decisions),
     )
+
+
+def _informer(
+    common: Common, version: str, plural: str, into: type[T], indexes: Mapping[str, Index[T]] | None = None
+) -> Informer[T]:
+    """Of a kind of OCM's; where that does not serve it, nothing is bound."""
+    source = Resource(common.hub, Selection(cluster_api.GROUP, version, plural), into)
+    return Informer[T](source, common.rng, common.metrics, indexes=indexes, optional=True)

@@ -11,7 +11,7 @@ from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, Plac
 from msa.api.fleet_identity import FleetIdentity
 from msa.policy import reach
 from msa.policy.fanout import is_child
-from msa.policy.reach import Unreached
+from msa.policy.reach import Reach, Unreached
 from msa.policy.status import READY
 from msa.runtime.result import Key
 from msa.runtime.store import Index, Store, key_of
@@ -21,6 +21,9 @@ CHILDREN: Final = "children"
 
 ORIGINS: Final = "origins"
 """Index of those that are fanned out, or wait to be: by namespace, and all of them under ""."""
+
+PLACES: Final = "places"
+"""Index of all of them, by namespace."""
 
 NAMESAKES: Final = "namesakes"
 """Index of those that are fanned out, by name."""
@@ -46,10 +49,15 @@ def namesakes_index(identity: FleetIdentity) -> Iterable[str]:
     return (identity.metadata.name,) if is_fanned_out(identity) else ()
 
 
+def places_index(identity: FleetIdentity) -> Iterable[str]:
+    return (identity.metadata.namespace,)
+
+
 IDENTITY_INDEXES: Final[dict[str, Index[FleetIdentity]]] = {
     CHILDREN: children_index,
     ORIGINS: origins_index,
     NAMESAKES: namesakes_index,
+    PLACES: places_index,
 }
 
 
@@ -76,10 +84,16 @@ class FanOutCaches:
     decisions: Store[PlacementDecision]
 
     def is_clusters(self, namespace: str) -> bool:
-        """Whether it is a managed cluster's own namespace."""
-        return self.clusters.get(namespace) is not None
+        """Whether it is a managed cluster's own namespace.
 
-    def reach(self, origin: FleetIdentity) -> frozenset[str] | Unreached:
+        Whoever may ask the hub to take a cluster in may give it any name: until it is accepted, a binding says otherwise.
+        """
+        cluster = self.clusters.get(namespace)
+        if cluster is None:
+            return False
+        return cluster.spec.hub_accepts_client or not self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace)
+
+    def reach(self, origin: FleetIdentity) -> Reach | Unreached:
         """The clusters where it belongs."""
         namespace, placement = origin.metadata.namespace, origin.spec.placement_ref
         for kind, store in (("ManagedClusterSetBindings", self.bindings), ("ManagedClusterSets", self.sets)):
@@ -90,24 +104,27 @@ class FanOutCaches:
             return reach.not_bound(namespace)
         bound = reach.members(sets, self.clusters.values())
         if placement is None:
-            return bound
+            return Reach(bound, bound)
         if not self.decisions.synced:
             return reach.unknown("PlacementDecisions")
         decisions = self.decisions.by_index(DECISIONS_BY_PLACEMENT, f"{namespace}/{placement.name}")
         # A decision alone gives nothing: whoever may write one in a namespace is not who may bind a set to it.
         if not decisions:
             return reach.not_decided(namespace, placement.name, bound)
-        return reach.picked(decisions) & bound
+        return Reach(reach.picked(decisions) & bound, bound)
 
     def children(self, key: Key) -> Sequence[FleetIdentity]:
-        """Those made for the one of this key, wherever they are."""
-        return self.identities.by_index(CHILDREN, key)
+        """Those made for the one of this key, wherever they are; never one that is fanned out itself, whatever its labels say."""
+        return tuple(item for item in self.identities.by_index(CHILDREN, key) if not is_fanned_out(item))
 
     def children_of(self, origin: FleetIdentity) -> Sequence[FleetIdentity]:
         """The same, with those that lost the label of the namespace."""
         uid = origin.metadata.uid
-        found = (*self.children(key_of(origin)), *self.identities.by_index(CHILDREN, uid))
-        return tuple({key_of(item): item for item in found if is_child(item.metadata, origin)}.values())
+        lost = (item for item in self.identities.by_index(CHILDREN, uid) if not is_fanned_out(item))
+        found = {key_of(item): item for item in (*self.children(key_of(origin)), *lost)}
+        return tuple(
+            item for item in found.values() if is_child(item.metadata, origin) and item.metadata.uid != uid
+        )
 
     def there(self, origin: FleetIdentity, clusters: Iterable[str]) -> dict[str, FleetIdentity]:
         """What has its name on these clusters."""

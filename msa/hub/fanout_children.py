@@ -100,8 +100,8 @@ class Children:
         if plan.create or plan.rewrite:
             self._observer.fanned_out(origin, created=len(plan.create), rewritten=len(plan.rewrite))
 
-    async def remove(self, origin: str, children: Iterable[FleetIdentity], why: str) -> None:
-        """Deletes them, by UID; those that are on their way out already are let be.
+    async def remove(self, children: Iterable[FleetIdentity]) -> int:
+        """Deletes them, by UID; those that are on their way out already are let be. How many were deleted.
 
         Raises:
             ApiError: one could not be deleted.
@@ -112,9 +112,8 @@ class Children:
             await self._hub.delete(child.metadata)
             self._observer.wrote("delete")
 
-        if standing:
-            await _each(standing, delete)
-            self._observer.removed(origin, len(standing), why)
+        await _each(standing, delete)
+        return len(standing)
 
     async def _try(
         self, key: Key, cluster: str, verb: str, writing: Awaitable[str], wrote: Callable[[str], None]

@@ -32,8 +32,12 @@ class FanOutObserver(Protocol):
         """So many children were to be made, and made to say again what their origin says."""
         ...
 
-    def removed(self, origin: str, count: int, why: str) -> None:
+    def withdrawn(self, origin: FleetIdentity, count: int, why: str) -> None:
         """Children were deleted."""
+        ...
+
+    def swept(self, origin: str, count: int) -> None:
+        """Children whose origin is gone were deleted; by its key."""
         ...
 
     def condition(self, origin: FleetIdentity, condition: Condition) -> None:
@@ -63,8 +67,12 @@ class FanOutTelemetry:
         message = f"made on {created} clusters, changed on {rewritten}"
         self._recorder.record(_regarding(origin), "Normal", "FannedOut", message)
 
-    def removed(self, origin: str, count: int, why: str) -> None:
-        _log.info("withdrawn", origin=origin, clusters=count, why=why)
+    def withdrawn(self, origin: FleetIdentity, count: int, why: str) -> None:
+        _log.info("withdrawn", clusters=count, why=why)
+        self._recorder.record(_regarding(origin), "Normal", "Withdrawn", f"from {count} clusters: {why}")
+
+    def swept(self, origin: str, count: int) -> None:
+        _log.warning("orphans_swept", origin=origin, clusters=count)
 
     def condition(self, origin: FleetIdentity, condition: Condition) -> None:
         good = condition.status == "True" or condition.reason == "RollingOut"

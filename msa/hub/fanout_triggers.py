@@ -8,7 +8,8 @@ from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
 from msa.api.fleet_identity import FleetIdentity
-from msa.hub.fanout_caches import NAMESAKES, ORIGINS, FanOutCaches, origins_index
+from msa.hub.fanout_caches import NAMESAKES, ORIGINS, PLACES, FanOutCaches, origins_index
+from msa.policy import reach
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Key
 from msa.runtime.store import Change, key_of
@@ -36,13 +37,21 @@ class Triggers:
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
         old, new = change.old, change.new
-        if (
-            old is None
-            or new is None
-            or old.belongs != new.belongs
-            or old.metadata.labels != new.metadata.labels
-        ):
+        if old is None or new is None or old.belongs != new.belongs or self._differ(old, new):
             self._soon(key_of(item) for item in self._origins())
+        if (
+            old is None or new is None
+        ) and not change.initial:  # its namespace is a cluster's now, or no more
+            name = change.latest.metadata.name
+            self._soon(key_of(item) for item in self.caches.identities.by_index(PLACES, name))
+
+    def _differ(self, old: ManagedCluster, new: ManagedCluster) -> bool:
+        """In a label that some set selects by. Of the others some tell of health, and change all the time."""
+        before, after = old.metadata, new.metadata
+        return before.labels != after.labels and any(
+            (before.labels or {}).get(label) != (after.labels or {}).get(label)
+            for label in reach.selecting_labels(self.caches.sets.values())
+        )
 
     def cluster_set(self, change: Change[ManagedClusterSet]) -> None:
         if change.old is None or change.new is None or change.old.spec != change.new.spec:

@@ -23,6 +23,7 @@ PATIENCE = timedelta(minutes=10)
 """For so long a cluster that was changed and is not ready counts as being changed; after that others get their turn."""
 
 _CONFLICT = "ManagedServiceAccountConflict"
+_SKEW = timedelta(minutes=1)
 
 
 class Health(Enum):
@@ -53,7 +54,7 @@ class Plan:
 
     Attributes:
         create: clusters that get a child now.
-        rewrite: children that are changed now.
+        rewrite: children that are changed now, or put back.
         later: clusters whose turn has not come.
         foreign: what has the name in a cluster's namespace and is not ours.
         due: when the next turn comes at the latest; None where nobody waits for one.
@@ -65,12 +66,30 @@ class Plan:
     foreign: tuple[FleetIdentity, ...]
     due: datetime | None
 
+    @property
+    def tried(self) -> frozenset[str]:
+        """The clusters that are written now."""
+        return frozenset((*self.create, *(item.metadata.namespace for item in self.rewrite)))
+
+
+@frozen
+class Held:
+    """Clusters that could not be written lately, and are not tried again yet.
+
+    Attributes:
+        waiting: all of them.
+        unclear: of them, those that somebody else wrote first, perhaps we ourselves: they may have the change already.
+    """
+
+    waiting: frozenset[str] = frozenset()
+    unclear: frozenset[str] = frozenset()
+
 
 def plan(
     origin: FleetIdentity,
     clusters: Iterable[str],
     stored: Mapping[str, FleetIdentity],
-    waiting: frozenset[str],
+    held: Held,
     now: datetime,
 ) -> Plan:
     """What must be written on the clusters, as many at a time as the origin says.
@@ -79,34 +98,54 @@ def plan(
         origin: what is fanned out.
         clusters: where it belongs.
         stored: what has its name there, by cluster.
-        waiting: clusters that could not be written lately, and are not tried again yet.
+        held: what is waited for.
         now: wall time.
     """
     wanted = sorted(clusters)
-    foreign = tuple(
-        stored[name] for name in wanted if name in stored and not is_child(stored[name].metadata, origin)
-    )
-    theirs = {item.metadata.namespace for item in foreign}
-    ours = {name: stored[name] for name in wanted if name in stored and name not in theirs}
-    current = {name for name, child in ours.items() if follows(child, origin)}
-    under_way = [
-        until
-        for name in current
-        if judge(ours[name], now).health is not Health.READY
-        and (until := _changed_until(ours[name])) is not None
-        and until > now
-    ]
-    gone = {name for name, child in ours.items() if child.metadata.deletion_timestamp is not None}
-    pending = [name for name in wanted if name not in current | theirs | gone | waiting]
-    free = max(0, concurrency(origin.spec, len(wanted)) - len(under_way))
+    foreign = {
+        name: stored[name]
+        for name in wanted
+        if name in stored and not is_child(stored[name].metadata, origin)
+    }
+    ours = {name: stored[name] for name in wanted if name in stored and name not in foreign}
+    behind = [name for name in wanted if name not in foreign and not _follows(ours.get(name), origin)]
+    open_ = [name for name in behind if name not in held.waiting and not _is_going(ours.get(name))]
+    drifted = [name for name in open_ if name in ours and _was_current(ours[name], origin)]
+    pending = [name for name in open_ if name not in drifted]
+    under_way = _under_way(ours, origin, now)
+    taken = len(under_way) + len(held.unclear - foreign.keys())
+    free = max(0, concurrency(origin.spec, len(wanted)) - taken)
     turn, later = pending[:free], frozenset(pending[free:])
     return Plan(
         create=tuple(name for name in turn if name not in ours),
-        rewrite=tuple(ours[name] for name in turn if name in ours),
+        rewrite=tuple(ours[name] for name in (*drifted, *turn) if name in ours),
         later=later,
-        foreign=foreign,
+        foreign=tuple(foreign.values()),
         due=min(under_way, default=None) if later else None,
     )
+
+
+def _under_way(ours: Mapping[str, FleetIdentity], origin: FleetIdentity, now: datetime) -> list[datetime]:
+    """Until when each cluster holds its place that has the change and is not ready."""
+    found = (
+        _changed_until(child, now)
+        for child in ours.values()
+        if follows(child, origin) and judge(child, now).health is not Health.READY
+    )
+    return [until for until in found if until is not None and until > now]
+
+
+def _follows(child: FleetIdentity | None, origin: FleetIdentity) -> bool:
+    return child is not None and follows(child, origin)
+
+
+def _is_going(child: FleetIdentity | None) -> bool:
+    return child is not None and child.metadata.deletion_timestamp is not None
+
+
+def _was_current(child: FleetIdentity, origin: FleetIdentity) -> bool:
+    """Whether it had the change already: what is different now is somebody's edit, and to put it back takes nobody's turn."""
+    return child.metadata.annotation(names.ANNOTATION_ORIGIN_GENERATION) == str(origin.metadata.generation)
 
 
 def concurrency(spec: FanOutSpec, clusters: int) -> int:
@@ -148,7 +187,7 @@ def child_body(origin: FleetIdentity, cluster: str, now: datetime) -> Body:
             "name": origin.metadata.name,
             "namespace": cluster,
             "labels": labels,
-            "annotations": {names.ANNOTATION_ROLLED_OUT: rfc3339(now)},
+            "annotations": _annotations(origin, now),
         },
         "spec": spec,
     }
@@ -159,7 +198,7 @@ def child_changes(origin: FleetIdentity, now: datetime) -> Body:
     return {
         "metadata": {
             "labels": _labels(origin),
-            "annotations": {names.ANNOTATION_ROLLED_OUT: rfc3339(now)},
+            "annotations": _annotations(origin, now),
         },
         "spec": _spec(origin),
     }
@@ -204,9 +243,17 @@ def _is_current(said: Condition, child: FleetIdentity) -> bool:
     return said.observed_generation in (0, child.metadata.generation)
 
 
-def _changed_until(child: FleetIdentity) -> datetime | None:
+def _changed_until(child: FleetIdentity, now: datetime) -> datetime | None:
+    """How long it holds its place. A time that is not over yet was not written by us: a cluster's tenants may write there."""
     changed = parse_rfc3339(child.metadata.annotation(names.ANNOTATION_ROLLED_OUT))
-    return changed + PATIENCE if changed is not None else None
+    return changed + PATIENCE if changed is not None and changed <= now + _SKEW else None
+
+
+def _annotations(origin: FleetIdentity, now: datetime) -> dict[str, str]:
+    return {
+        names.ANNOTATION_ROLLED_OUT: rfc3339(now),
+        names.ANNOTATION_ORIGIN_GENERATION: str(origin.metadata.generation),
+    }
 
 
 def _labels(origin: FleetIdentity) -> dict[str, str | None]:

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+import msgspec
 from attrs import frozen
 from msgspec.structs import replace
 
 from msa.api import conditions
 from msa.api.fleet_identity import FailingCluster, FanOut, FanOutStatus, FleetIdentity
 from msa.api.meta import Condition
+from msa.policy.addon_status import changes
 from msa.policy.fanout import Health, Verdict, conflict, follows, is_child, judge
 from msa.policy.reach import Unreached
 from msa.policy.status import READY, TOKEN_REPORTED
@@ -97,6 +99,14 @@ def spread(
         with_account=frozenset(name for name, item in ours.items() if _has_account(item)),
         with_token=frozenset(name for name, item in ours.items() if _has_token(item)),
     )
+
+
+def patch(before: FanOutStatus, after: FanOutStatus) -> dict[str, Any]:
+    """The fields that must be written, by their names on the wire. An empty status may be one that could not be read: then all of them."""
+    if before == FanOutStatus():
+        fields = msgspec.structs.fields(after)
+        return {field.encode_name: getattr(after, field.name) or None for field in fields}
+    return changes(before, after)
 
 
 def is_news(before: FanOutStatus, condition: Condition) -> bool:

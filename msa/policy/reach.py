@@ -22,6 +22,19 @@ REASONS: Final = frozenset((NOT_BOUND, NOT_DECIDED, UNKNOWN))
 
 
 @frozen
+class Reach:
+    """Where a ManagedServiceAccount belongs.
+
+    Attributes:
+        clusters: of the bound ones, those that are selected.
+        bound: those that its namespace may use.
+    """
+
+    clusters: frozenset[str]
+    bound: frozenset[str]
+
+
+@frozen
 class Unreached:
     """No clusters can be told.
 
@@ -96,6 +109,17 @@ def is_member(cluster: ManagedCluster, group: ManagedClusterSet) -> bool:
     if selector.selector_type == clusterset.BY_LABEL_SELECTOR:
         return selects(selector.label_selector, cluster.metadata.labels or {})
     return cluster.metadata.label(clusterset.LABEL_CLUSTER_SET) == group.metadata.name
+
+
+def selecting_labels(sets: Iterable[ManagedClusterSet]) -> frozenset[str]:
+    """The labels of clusters that decide who is in any of the sets."""
+    selectors = [item.spec.cluster_selector.label_selector for item in sets]
+    keys = (
+        key
+        for selector in selectors
+        for key in (*selector.match_labels, *(requirement.key for requirement in selector.match_expressions))
+    )
+    return frozenset((clusterset.LABEL_CLUSTER_SET, *keys))
 
 
 def picked(decisions: Iterable[PlacementDecision]) -> frozenset[str]:

@@ -176,8 +176,11 @@ class FanOutHub:
     def fanned_out(self, origin: FleetIdentity, *, created: int, rewritten: int) -> None:
         self.observed.append(("fanned out", origin.metadata.name, str(created), str(rewritten)))
 
-    def removed(self, origin: str, count: int, why: str) -> None:
-        self.observed.append(("removed", origin, str(count), why))
+    def withdrawn(self, origin: FleetIdentity, count: int, why: str) -> None:
+        self.observed.append(("withdrawn", origin.metadata.name, str(count), why))
+
+    def swept(self, origin: str, count: int) -> None:
+        self.observed.append(("swept", origin, str(count)))
 
     def condition(self, origin: FleetIdentity, condition: Condition) -> None:
         self.observed.append(("condition", origin.metadata.name, condition.status, condition.reason))

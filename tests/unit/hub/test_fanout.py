@@ -5,11 +5,14 @@ from datetime import datetime, timedelta
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from msa.api import names
+from msa.api.cluster import ClusterSpec
 from msa.api.durations import rfc3339
+from msa.hub.fanout import FanOutReconciler
 from msa.policy.fanout import PATIENCE
-from msa.runtime.errors import Fenced, Forbidden, Network, NotFound, ServerError
+from msa.runtime.errors import AlreadyExists, Fenced, Forbidden, Network, NotFound, ServerError
 from msa.runtime.result import Done, Key, RequeueAfter
 from tests.support.fanout_hub import (
     ORIGIN,
@@ -418,3 +421,134 @@ async def test_restored_children_are_taken_over_by_their_restored_origin(hub: Fa
     assert hub.get(ORIGIN).metadata.uid != old
     assert hub.get("c1/robot").metadata.label(names.LABEL_ORIGIN_UID) == hub.get(ORIGIN).metadata.uid
     assert "delete c1/robot" not in hub.writes
+
+
+async def _looks_within(seconds: float, hub: FanOutHub, reconcile: FanOutReconciler) -> int:
+    """How often it looks by itself in that time."""
+    looks, until = 0, anyio.current_time() + seconds
+    while anyio.current_time() < until and looks < 500:
+        result = await reconcile(ORIGIN)
+        looks += 1
+        await anyio.sleep(result.seconds if isinstance(result, RequeueAfter) else seconds)
+    return looks
+
+
+async def test_a_cluster_whose_turn_does_not_come_causes_no_looks(hub: FanOutHub) -> None:
+    hub.apply(ORIGIN, spec={"rollout": {"maxConcurrent": 1}})
+    hub.refuses["c1"] = NotFound("no such namespace")
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    assert hub.children() == ["c2"]
+    assert await _looks_within(60, hub, reconcile) < 20
+
+
+async def test_a_foreign_object_that_came_in_between_causes_no_looks(hub: FanOutHub) -> None:
+    """The create was answered with AlreadyExists before the cache showed it."""
+    reconcile = reconciler_of(hub)
+    await reconcile(ORIGIN)
+    hub.refuses["c2"] = AlreadyExists("c2/robot")
+    await reconcile(ORIGIN)
+    hub.refuses.clear()
+    hub.apply("c2/robot", spec={"audiences": ["mine"]})
+    await _pass()
+    await settle(hub, reconcile)
+    assert await _looks_within(600, hub, reconcile) == 1
+    assert hub.counts() == (3, 2, 0, 1)
+
+
+async def test_whoever_may_only_ask_to_be_taken_in_takes_no_namespace_away(hub: FanOutHub) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    impostor = cluster(TEAM)
+    hub.put(replace(impostor, spec=ClusterSpec(hub_accepts_client=False)))
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.children() == list(CLUSTERS)
+
+
+async def test_while_decisions_are_written_one_after_the_other_no_child_is_lost(hub: FanOutHub) -> None:
+    """OCM makes each PlacementDecision empty, and fills it in afterwards."""
+    hub.apply(ORIGIN, spec={"placementRef": {"name": "some"}})
+    hub.put(decision("some", *CLUSTERS))
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.put(decision("some"))
+    result = await settle(hub, reconcile)
+    assert hub.children() == list(CLUSTERS)
+    assert isinstance(result, RequeueAfter)
+    assert result.seconds <= 30
+    await _pass(10)
+    hub.put(decision("some", "c1", "c2"))
+    await settle(hub, reconcile)
+    await _pass(20)
+    await settle(hub, reconcile)
+    assert hub.children() == ["c1", "c2"]
+
+
+async def test_out_of_the_bound_sets_a_child_goes_at_once_though_a_placement_is_asked(hub: FanOutHub) -> None:
+    hub.apply(ORIGIN, spec={"placementRef": {"name": "some"}})
+    hub.put(decision("some", *CLUSTERS))
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.put(cluster("c1", "other"))
+    await _pass()
+    await settle(hub, reconcile)
+    assert hub.children() == ["c2", "c3"]
+
+
+async def test_an_origin_is_never_somebodys_child(hub: FanOutHub) -> None:
+    """A child's YAML, applied in the origin's namespace or in another that is bound."""
+    hub.put(binding(namespace="second"))
+    hub.apply("second/robot", spec=UNBOUNDED)
+    labels = {names.LABEL_ORIGIN_NAMESPACE: TEAM, names.LABEL_ORIGIN_UID: "any"}
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    await settle(hub, reconciler_of(hub), Key("second/robot"))
+    for key in (ORIGIN, "second/robot"):
+        hub.apply(key, metadata={"labels": labels})
+    await _pass()
+    await settle(hub, reconcile)
+    assert {ORIGIN, Key("second/robot")} <= hub.stored.keys()
+    assert [write for write in hub.writes if write.startswith("delete")] == []
+
+
+async def test_a_status_that_cannot_be_read_is_written_anew_once(hub: FanOutHub) -> None:
+    hub.apply(ORIGIN, status={"expirationTimestamp": "0000-01-01T00:00:00Z"})
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    assert "expirationTimestamp" not in hub.stored[ORIGIN]["status"]
+    before = len(hub.writes)
+    await _pass()
+    await settle(hub, reconcile)
+    assert len(hub.writes) == before
+
+
+async def test_what_could_not_be_read_is_looked_at_again_in_a_minute(now: Callable[[], datetime]) -> None:
+    blind = FanOutHub(now)
+    blind.apply(ORIGIN)
+    assert await settle(blind, reconciler_of(blind)) == RequeueAfter(60.0)
+    blind.synced()
+    await _pass()
+    await settle(blind, reconciler_of(blind))
+    assert blind.said().reason == "NamespaceNotBound"
+
+
+async def test_while_an_unbound_child_hangs_in_its_deletion_the_status_says_that_it_is_not_bound(
+    hub: FanOutHub,
+) -> None:
+    reconcile = reconciler_of(hub)
+    await settle(hub, reconcile)
+    hub.apply("c1/robot", metadata={"finalizers": ["somebody/else"]})
+    hub.take(binding())
+    await _pass()
+    await settle(hub, reconcile)
+    assert (hub.children(), hub.said().reason) == (["c1"], "NamespaceNotBound")
+
+
+async def test_one_with_a_childs_labels_in_a_namespace_that_is_neither_is_not_its_own_child(
+    hub: FanOutHub,
+) -> None:
+    hub.take(binding())
+    hub.apply(ORIGIN, metadata={"labels": {names.LABEL_ORIGIN_NAMESPACE: TEAM}})
+    await settle(hub, reconciler_of(hub))
+    assert hub.writes == [f"status {ORIGIN}"]

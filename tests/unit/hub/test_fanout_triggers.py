@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 
 from msa.api import names
 from msa.api.cluster import ClusterSpec
-from msa.api.clusterset import ClusterSelector, ClusterSetSpec
+from msa.api.clusterset import ClusterSelector, ClusterSetSpec, LabelSelector, ManagedClusterSet, Requirement
+from msa.api.meta import ObjectMeta
 from msa.hub.fanout_triggers import Triggers
 from msa.runtime.backoff import Backoff
 from msa.runtime.metrics import Metrics
@@ -131,7 +132,7 @@ async def test_a_set_wakes_all_when_its_selector_is_another(woken: Woken) -> Non
         (cluster("c2"), replace(cluster("c2"), spec=ClusterSpec(hub_accepts_client=False)), True),
         (cluster("c2"), cluster("c2"), False),
     ],
-    ids=["comes", "goes", "labels", "not accepted", "the same"],
+    ids=["comes", "goes", "set", "not accepted", "the same"],
 )
 async def test_a_cluster_wakes_all_when_that_may_change_who_is_selected(
     woken: Woken, old: Any, new: Any, *, wakes: bool
@@ -139,3 +140,26 @@ async def test_a_cluster_wakes_all_when_that_may_change_who_is_selected(
     woken.triggers.cluster(Change(Key("c2"), old, new))
     assert await woken.within(0.9) == set()
     assert (await woken.within(0.2) != set()) is wakes
+
+
+async def test_a_cluster_that_comes_or_goes_wakes_what_is_in_its_namespace(
+    hub: FanOutHub, woken: Woken
+) -> None:
+    gone = cluster("c1")
+    hub.take(gone)
+    woken.triggers.cluster(Change(Key("c1"), gone, None))
+    assert {"c1/plain", "c1/robot"} <= await woken.within(1.1)
+
+
+@pytest.mark.parametrize(("label", "wakes"), [("env", True), ("health", False)])
+async def test_only_labels_that_a_set_selects_by_wake_all(
+    hub: FanOutHub, woken: Woken, label: str, *, wakes: bool
+) -> None:
+    """OCM writes the health of addons into labels of clusters."""
+    selector = ClusterSelector(
+        "LabelSelector", LabelSelector({"zone": "a"}, (Requirement("env", "In", ("prod",)),))
+    )
+    hub.put(ManagedClusterSet(ObjectMeta(name="all"), ClusterSetSpec(selector)))
+    old, new = cluster("c1"), cluster("c1", **{label: "prod"})
+    woken.triggers.cluster(Change(Key("c1"), old, new))
+    assert (await woken.within(1.1) != set()) is wakes

@@ -15,7 +15,7 @@ from msa.api.fleet_identity import FanOutSpec, FanOutStatus, FleetIdentity, Plac
 from msa.api.managedserviceaccount import Rotation
 from msa.api.meta import Condition, ObjectMeta
 from msa.policy import fanout
-from msa.policy.fanout import PATIENCE, Health, Verdict
+from msa.policy.fanout import PATIENCE, Health, Held, Verdict
 from tests.conftest import START
 
 LABELS = {names.LABEL_ORIGIN_NAMESPACE: "team", names.LABEL_ORIGIN_UID: "origin-uid"}
@@ -23,7 +23,9 @@ NOBODY: frozenset[str] = frozenset()
 
 
 def _origin(spec: FanOutSpec = FanOutSpec(), **labels: str) -> FleetIdentity:  # noqa: B008 - a frozen value
-    metadata = ObjectMeta(name="robot", namespace="team", uid="origin-uid", labels=labels or None)
+    metadata = ObjectMeta(
+        name="robot", namespace="team", uid="origin-uid", generation=7, labels=labels or None
+    )
     return FleetIdentity(metadata, spec)
 
 
@@ -57,11 +59,11 @@ def _plan(
     origin: FleetIdentity,
     clusters: str,
     *stored: FleetIdentity,
-    waiting: frozenset[str] = NOBODY,
+    held: Held = Held(),  # noqa: B008 - a frozen value
     now: datetime = START,
 ) -> fanout.Plan:
     there = {item.metadata.namespace: item for item in stored}
-    return fanout.plan(origin, clusters.split(), there, waiting, now)
+    return fanout.plan(origin, clusters.split(), there, held, now)
 
 
 def test_every_cluster_without_a_child_gets_one() -> None:
@@ -116,7 +118,10 @@ def test_a_new_child_asks_for_the_same_token_and_has_no_life_of_its_own() -> Non
             "name": "robot",
             "namespace": "c1",
             "labels": LABELS,
-            "annotations": {names.ANNOTATION_ROLLED_OUT: "2026-01-01T00:00:00Z"},
+            "annotations": {
+                names.ANNOTATION_ROLLED_OUT: "2026-01-01T00:00:00Z",
+                names.ANNOTATION_ORIGIN_GENERATION: "7",
+            },
         },
         "spec": {"rotation": {"validity": "1h"}, "audiences": ("a", "b")},
     }
@@ -160,7 +165,7 @@ def test_a_child_on_its_way_out_is_waited_for() -> None:
 
 
 def test_a_cluster_that_could_not_be_written_takes_nobodys_turn() -> None:
-    found = _plan(_origin(_most(1)), "c1 c2", waiting=frozenset({"c1"}))
+    found = _plan(_origin(_most(1)), "c1 c2", held=Held(frozenset({"c1"})))
     assert (found.create, found.later) == (("c2",), NOBODY)
 
 
@@ -205,6 +210,35 @@ def test_a_change_of_the_origin_goes_to_the_clusters_in_the_same_steps() -> None
     assert found.later == {"c3"}
 
 
+def test_what_somebody_edited_is_put_back_though_no_place_is_free() -> None:
+    """It had the change already; only the next change has to wait for its turn."""
+    said = {names.ANNOTATION_ROLLED_OUT: rfc3339(START), names.ANNOTATION_ORIGIN_GENERATION: "7"}
+    metadata = replace(_child("c2").metadata, annotations=said)
+    edited = replace(_child("c2"), metadata=metadata, spec=OTHER)
+    found = _plan(_origin(_most(1)), "c1 c2 c3", _child("c1"), edited)
+    assert (found.rewrite, found.create, found.later) == ((edited,), (), frozenset({"c3"}))
+    older = replace(
+        edited, metadata=replace(metadata, annotations={**said, names.ANNOTATION_ORIGIN_GENERATION: "6"})
+    )
+    assert _plan(_origin(_most(1)), "c1 c2", _child("c1"), older).later == {"c2"}
+
+
+@pytest.mark.parametrize("forged", ["9999-12-31T23:59:59Z", "2500-01-01T00:00:00Z", "soon", ""])
+def test_a_time_that_a_tenant_wrote_holds_up_nobody(forged: str) -> None:
+    child = _child("c1")
+    lying = replace(
+        child, metadata=replace(child.metadata, annotations={names.ANNOTATION_ROLLED_OUT: forged})
+    )
+    assert _plan(_origin(_most(1)), "c1 c2", lying).create == ("c2",)
+
+
+def test_a_cluster_that_may_have_the_change_already_holds_its_place() -> None:
+    """Else a watch that lags would let a bad change through to the whole fleet, as conflict upon conflict."""
+    unclear = frozenset({"c1", "c2"})
+    found = _plan(_origin(_most(2)), "c1 c2 c3 c4", held=Held(unclear, unclear))
+    assert (found.create, found.later) == ((), frozenset({"c3", "c4"}))
+
+
 @given(
     states=st.dictionaries(
         st.sampled_from([f"c{number}" for number in range(12)]),
@@ -222,7 +256,7 @@ def test_at_any_time_at_most_so_many_are_changed_and_not_ready(states: dict[str,
         "foreign": lambda name: replace(_child(name), metadata=ObjectMeta(name="robot", namespace=name)),
     }
     stored = {name: made[state](name) for name, state in states.items() if state != "absent"}
-    found = fanout.plan(_origin(_most(most)), states, stored, NOBODY, START)
+    found = fanout.plan(_origin(_most(most)), states, stored, Held(), START)
     before = sum(state in ("fresh", "failing") for state in states.values())
     changed = len(found.create) + len(found.rewrite)
     assert changed <= max(0, most - before)
