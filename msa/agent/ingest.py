@@ -34,6 +34,9 @@ from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.token import Claims, TokenFacts
 from msa.policy.ownership import is_labelled
 
+_COPY_LABELS = {**names.MANAGED_LABELS, names.LABEL_SYNCED_FROM: ""}
+"""Shared by all copies for ClusterProfiles; whose they are does not matter here."""
+
 _LATELY = 128
 _STATUS = msgspec.json.Decoder(Status)
 
@@ -147,14 +150,20 @@ def digest(content: bytes) -> str:
 
 
 def _identity_of(metadata: ObjectMeta) -> ObjectMeta:
-    """Which object it is, at which version, and whether it has our label."""
+    """Which object it is, at which version, and whether it has our label, and that of a copy besides."""
     return ObjectMeta(
         name=intern(metadata.name),
         namespace=intern(metadata.namespace),
         uid=intern(metadata.uid),
         resource_version=metadata.resource_version,
-        labels=names.MANAGED_LABELS if is_labelled(metadata) else None,
+        labels=_labels_of(metadata),
     )
+
+
+def _labels_of(metadata: ObjectMeta) -> dict[str, str] | None:
+    if not is_labelled(metadata):
+        return None
+    return _COPY_LABELS if names.LABEL_SYNCED_FROM in (metadata.labels or {}) else names.MANAGED_LABELS
 
 
 def _marks(metadata: ObjectMeta, facts: TokenFacts | None) -> Marks:

@@ -200,6 +200,8 @@ class TokenWriter:
         content: SecretContent,
         facts: TokenFacts,
     ) -> Credential:
+        if stored is not None and not owns_secret(identity, stored):
+            stored = await self._stored(key, identity)
         with asking(Asking.SECRET):
             if stored is not None and stored.immutable and content.token is not None:
                 await self.hub.delete_secret(stored)

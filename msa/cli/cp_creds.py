@@ -99,7 +99,7 @@ def _answer(account: str, environment: Mapping[str, str]) -> str:
     namespace = exec_credential.namespace(environment.get("NAMESPACE") or access.namespace or "default")
     try:
         body = one_request.get(access.credential, f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        return exec_credential.answer(request.api_version, body)
+        return exec_credential.answer(request, body)
     except (ApiError, Unanswerable) as error:
         problem = _told(error, request, account, namespace) if isinstance(error, ApiError) else str(error)
         raise Unanswerable(f"failed to get synced credential secret {namespace}/{name}: {problem}") from None

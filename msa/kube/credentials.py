@@ -32,7 +32,7 @@ class Credential:
     """What is needed to speak to one API server.
 
     Attributes:
-        server: its address, without a slash at the end.
+        server: its address, without blanks around it and a slash at the end.
         authorization: value of the Authorization header, "" with a client certificate.
         ca: the CA bundle in PEM, empty where the system's CAs are trusted.
         tls: ready to use; None for plain http.
@@ -40,6 +40,7 @@ class Credential:
         digest: of everything that was read, to see a change.
         tls_server_name: the name its certificate must have, where that is not the address's; else "".
         proxy: URL of the HTTP proxy to go through, "" for none.
+        certificate_digest: of the client certificate that a program gave, which is in none of the files; "" for none.
     """
 
     server: str
@@ -50,6 +51,7 @@ class Credential:
     digest: str
     tls_server_name: str = ""
     proxy: str = ""
+    certificate_digest: str = ""
 
 
 @frozen

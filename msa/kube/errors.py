@@ -11,6 +11,9 @@ from msa.runtime.errors import ApiError, Decode, Network, Refused, classify
 from msa.runtime.events import Status
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
+UNDECODABLE = (msgspec.MsgspecError, UnicodeError)
+"""What msgspec raises for content that is not what it should be, down to its bytes; RecursionError for what is nested too deeply."""
+
 _STATUS = msgspec.json.Decoder(Status)
 
 
@@ -30,7 +33,7 @@ def from_exception(error: BaseException) -> ApiError:
 def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """The runtime's error for an answer that is no success."""
     status = Status()
-    with suppress(msgspec.DecodeError, msgspec.ValidationError):
+    with suppress(*UNDECODABLE, RecursionError):
         status = _STATUS.decode(body)
     retry_after = status.retry_after
     with suppress(KeyError, ValueError):
@@ -39,7 +42,7 @@ def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
 
 
 def unreadable(error: Exception) -> Decode:
-    """The error for bytes that are not what the API promises. The text of msgspec names a field, never a value."""
+    """The error for bytes that are not what the API promises. The text of msgspec names a field, never a value; that of a UnicodeError a byte."""
     return Decode(str(error))
 
 

@@ -3,6 +3,7 @@
 kubernetes_asyncio's loader, which brings aiohttp with it, is asked only where a program or an identity provider gives the proof.
 """
 
+import hashlib
 import os
 import ssl
 from base64 import b64decode, b64encode
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
@@ -20,6 +22,9 @@ from msa.kube.tls import CA, CERTIFICATE, KEY, context
 
 _OUT_OF_SHAPE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
 """What is raised where a document says something else than is expected."""
+
+_NO_TOKEN = ("", "Bearer", "Bearer None")
+"""What the loader makes of no token, of an empty one and of null."""
 
 _SHORTEST_SECRET = 4
 _IT = "it"
@@ -117,6 +122,8 @@ class Kubeconfig:
         Raises:
             CredentialError: it gives none.
         """
+        from aiohttp import ClientError  # noqa: PLC0415 - as the loader
+
         from msa.kube import loader  # noqa: PLC0415 - seldom needed, and slow
 
         alone = {
@@ -128,8 +135,13 @@ class Kubeconfig:
         try:
             authorization, certificate, key = await loader.ask(alone)
             tls = {CERTIFICATE: _content(certificate), KEY: _content(key)} if certificate else {}
-        except (loader.config_exception(), OSError, *_OUT_OF_SHAPE) as error:
+        except (loader.config_exception(), ClientError, OSError, *_OUT_OF_SHAPE) as error:
             raise CredentialError(f"kubeconfig {self.name}: {_without_content(error, alone)}") from None
+        if authorization.strip() in _NO_TOKEN and CERTIFICATE not in {**self.tls, **tls}:
+            raise CredentialError(
+                f"kubeconfig {self.name}: what its user names gives neither a token nor a certificate with its key:"
+                " log in with it, or see what it prints"
+            )
         return Proof(authorization, tls)
 
     def credential(self, proof: Proof, *, also_trusted: Path | None = None) -> Credential:
@@ -142,12 +154,14 @@ class Kubeconfig:
         Raises:
             CredentialError: the server's address or the certificates cannot be used.
         """
-        server, tls = str(self.cluster.get("server") or "").rstrip("/"), {**self.tls, **proof.tls}
+        server = str(self.cluster.get("server") or "").strip().rstrip("/")
+        tls = {**self.tls, **proof.tls}
         if not server:
             raise CredentialError(
                 f"kubeconfig {self.name}: clusters[].cluster.server is empty: name the API server's address"
             )
         try:
+            scheme = urlsplit(server).scheme
             proxy = str(self.cluster.get("proxy-url") or "") or proxy_of_environment(server, os.environ)
         except ValueError:
             raise CredentialError(
@@ -157,11 +171,14 @@ class Kubeconfig:
             server=server,
             authorization=proof.authorization,
             ca=tls.get(CA, b""),
-            tls=self._tls_context(tls, also_trusted) if server.startswith("https:") else None,
+            tls=self._tls_context(tls, also_trusted) if scheme == "https" else None,
             files=self.files.paths,
             digest=self.files.digest,
             tls_server_name=str(self.cluster.get("tls-server-name") or ""),
             proxy=proxy,
+            certificate_digest=hashlib.sha256(shown).hexdigest()
+            if (shown := proof.tls.get(CERTIFICATE))
+            else "",
         )
 
     def _tls_context(self, tls: Mapping[str, bytes], also_trusted: Path | None) -> ssl.SSLContext:

@@ -33,6 +33,10 @@ class _Connection(http.client.HTTPConnection):
 
     def __init__(self, server: SplitResult, credential: Credential) -> None:
         host, port = _place(server)
+        if server.scheme == "https" and credential.tls is None:  # else the token would go in clear text
+            raise CredentialError(
+                "the hub's address is an https:// one, but its credential has no TLS: write https://HOST:PORT in the kubeconfig"
+            )
         self._tls, self._name = credential.tls, credential.tls_server_name or host
         if not credential.proxy:
             super().__init__(host, port, timeout=_SECONDS)
@@ -56,7 +60,7 @@ def get(credential: Credential, path: str) -> bytes:
 
     Args:
         credential: for the server.
-        path: percent-encoded, with its query.
+        path: below the server's own, percent-encoded, with its query.
 
     Raises:
         ApiError: by class, see `runtime.errors`. No message holds the credential.
@@ -66,7 +70,7 @@ def get(credential: Credential, path: str) -> bytes:
         server = urlsplit(credential.server)
         where = _where(server, credential)
         with closing(_Connection(server, credential)) as connection:
-            connection.request("GET", path, headers=_headers(credential))
+            connection.request("GET", server.path.rstrip("/") + path, headers=_headers(credential))
             response = connection.getresponse()
             code, body = response.status, response.read(_LONGEST)
     except ssl.SSLCertVerificationError as error:  # a ValueError and an OSError, too

@@ -12,7 +12,7 @@ import msgspec
 from attrs import evolve, frozen
 from msgspec import Raw, Struct
 
-from msa.kube.errors import TRANSPORT_ERRORS, from_exception, unreadable
+from msa.kube.errors import TRANSPORT_ERRORS, UNDECODABLE, from_exception, unreadable
 from msa.kube.lines import LineSplitter
 from msa.kube.nesting import pruned
 from msa.kube.transport import Transport
@@ -141,7 +141,7 @@ class Resource(Generic[T]):
         body = await self._transport.send("GET", query)
         try:
             page: _List[T] = self._page.decode(body)
-        except msgspec.MsgspecError:
+        except UNDECODABLE:
             return self._salvaged(body)
         except RecursionError:
             return self._salvaged(pruned(body))
@@ -155,7 +155,7 @@ class Resource(Generic[T]):
         for raw in page.items:
             try:
                 items.append(self._item.decode(raw))
-            except msgspec.MsgspecError as error:
+            except UNDECODABLE as error:
                 spoilt.append(Unreadable(decode(raw, PartialObject), str(error)))
         return Page(items, page.metadata.resource_version, page.metadata.continue_token, spoilt)
 
@@ -249,17 +249,17 @@ class Stream(Generic[T]):
             return self._decoder.decode_lines(lines)
         except RecursionError:
             return self._decode(pruned(lines))
-        except msgspec.MsgspecError:
-            return [self._decode_one(line) for line in lines.splitlines() if line]
+        except UNDECODABLE:
+            return [self._decode_one(pruned(line)) for line in lines.splitlines() if line]
 
     def _decode_one(self, line: bytes) -> WatchEvent[T]:
         """The event of one line; where its object is not what it should be, at least which one it is."""
         try:
             event: WatchEvent[T] = self._decoder.decode(line)
-        except msgspec.MsgspecError as error:
+        except UNDECODABLE as error:
             try:
                 envelope = msgspec.json.decode(line, type=_Envelope)
-            except msgspec.MsgspecError:
+            except UNDECODABLE:
                 raise Decode(f"a line of the watch is no event: {error}") from None
             if envelope.type == "DELETED":
                 return Deleted(envelope.object)  # type: ignore[arg-type]  # its identity is all that a deletion needs
@@ -273,5 +273,5 @@ def decode(body: bytes | Raw, into: type[R]) -> R:
         return msgspec.json.decode(body, type=into)
     except RecursionError:
         return decode(pruned(bytes(body)), into)
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         raise unreadable(error) from None

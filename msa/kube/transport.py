@@ -165,10 +165,7 @@ class Transport:
         except CredentialError as error:
             _log.warning("credential_kept", problem=str(error))
             return
-        if (
-            credential.digest != self.credential.digest
-            or credential.authorization != self.credential.authorization
-        ):
+        if _shown(credential) != _shown(self.credential):
             _log.info("credential_reloaded", server=credential.server)
             self._take(credential)
 
@@ -333,3 +330,8 @@ class Transport:
 
     def _answered(self, response: aiohttp.ClientResponse, sent: float) -> None:
         self._skew.answered(response.headers.get("Date"), sent, time.time(), time.monotonic())
+
+
+def _shown(credential: Credential) -> tuple[str, str, str]:
+    """What tells a credential from another: what a program gave may change while the files stay."""
+    return credential.digest, credential.authorization, credential.certificate_digest

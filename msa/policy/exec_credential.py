@@ -14,7 +14,7 @@ import msgspec
 from attrs import frozen
 from msgspec import Struct
 
-from msa.api import durations, jwt, names
+from msa.api import clusterprofile, durations, jwt, names
 from msa.api.core import Secret
 
 _GROUP: Final = "client.authentication.k8s.io"
@@ -144,15 +144,15 @@ def namespace(name: str) -> str:
     return name
 
 
-def answer(api_version: str, body: bytes) -> str:
+def answer(request: Request, body: bytes) -> str:
     """The answer for the client, in one line.
 
     Args:
-        api_version: as requested.
+        request: what it is the answer to.
         body: the Secret, as the hub sent it.
 
     Raises:
-        Unanswerable: the Secret has no token.
+        Unanswerable: the Secret has no token, or that of another cluster.
     """
     try:
         secret = msgspec.json.decode(body, type=Secret)
@@ -160,9 +160,21 @@ def answer(api_version: str, body: bytes) -> str:
         raise Unanswerable(
             "what the hub sent is no Secret: is the kubeconfig's server an API server?"
         ) from None
+    _refuse_another(request.cluster, secret)
     token = _token(secret)
     status = _Status(token, _expiration(token, secret))
-    return msgspec.json.encode(_Answer(api_version, "ExecCredential", status)).decode()
+    return msgspec.json.encode(_Answer(request.api_version, "ExecCredential", status)).decode()
+
+
+def _refuse_another(cluster: str, secret: Secret) -> None:
+    """The Secret's name does not tell where the cluster's part of it ends; its controller, where it has one, has the cluster's name."""
+    for owner in secret.metadata.owner_references:
+        group, is_profile = owner.api_version.partition("/")[0], owner.kind == clusterprofile.KIND
+        if owner.controller and is_profile and group == clusterprofile.GROUP and owner.name != cluster:
+            raise Unanswerable(
+                f"it is the copy for cluster {owner.name[:80]!r}, not for {cluster!r}: two ManagedServiceAccounts lead to one name:"
+                " rename one of them, or correct --managed-serviceaccount"
+            )
 
 
 def _token(secret: Secret) -> str:

@@ -51,14 +51,15 @@ def refused_account(namespace: str, name: str) -> Refusal:
 
 
 def owns_secret(identity: ManagedServiceAccount, credential: Credential) -> bool:
-    """Our label, or, where it was lost, an ownerReference to this identity."""
-    return identity.metadata.uid in credential.owners or is_labelled(credential.metadata)
+    """An ownerReference to this identity, or, where it was lost, our label; which a copy for a ClusterProfile has, too."""
+    is_copy = names.LABEL_SYNCED_FROM in (credential.metadata.labels or {})
+    return identity.metadata.uid in credential.owners or (is_labelled(credential.metadata) and not is_copy)
 
 
 def refused_secret(identity: ManagedServiceAccount) -> Refusal:
     namespace, name = identity.metadata.namespace, identity.metadata.name
     return Refusal(
         "SecretConflict",
-        f"Secret {namespace}/{name} on the hub was not made by this addon and is left alone: delete or rename it, "
-        f"or have it taken over with: kubectl label -n {namespace} secret {name} {names.LABEL_MANAGED}=true",
+        f"Secret {namespace}/{name} on the hub was not made for this ManagedServiceAccount and is left alone: delete or rename it, "
+        f"or have it taken over with: kubectl label -n {namespace} secret {name} {names.LABEL_SYNCED_FROM}- {names.LABEL_MANAGED}=true",
     )

@@ -39,11 +39,12 @@ class SecretHub:
     def server(self) -> str:
         return f"https://127.0.0.1:{self.port}"
 
-    def holds(self, token: str, **annotations: str) -> None:
+    def holds(self, token: str, *, controller: Any = None, **annotations: str) -> None:
+        owners = [controller] if controller else []
         self.body = json.dumps(
             {
                 "kind": "Secret",
-                "metadata": {"name": "c1-argocd", "annotations": annotations},
+                "metadata": {"name": "c1-argocd", "annotations": annotations, "ownerReferences": owners},
                 "data": {"token": b64encode(token.encode()).decode(), "ca.crt": "YQ=="},
             }
         ).encode()

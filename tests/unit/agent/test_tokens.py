@@ -13,8 +13,10 @@ from msa.agent.failures import Side
 from msa.agent.keyset import KeySet
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.reconciler import TokenReconciler
-from msa.api.core import IssuedToken, ServiceAccount
+from msa.api import names
+from msa.api.core import IssuedToken, Secret, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import ObjectMeta
 from msa.policy.rotation import Request
 from msa.runtime.errors import AlreadyExists, ApiError, Forbidden, Network
 from msa.runtime.result import Key, RequeueAfter
@@ -51,6 +53,18 @@ async def _wait(reconciler: TokenReconciler) -> float:
     result = await reconciler(ONE)
     assert isinstance(result, RequeueAfter)
     return result.seconds
+
+
+async def test_a_copy_for_a_cluster_profile_is_not_taken_over(world: World) -> None:
+    """It has our label, and its name may be an identity's in the namespace of the profile."""
+    labels = {names.LABEL_MANAGED: "true", names.LABEL_SYNCED_FROM: "cluster-one"}
+    metadata = ObjectMeta(name="one", namespace="cluster1", resource_version="5", labels=labels)
+    StoreWriter(world.credentials).put(world.ingest(Secret(metadata)))
+    reconciler = reconciler_of(world)
+    for _ in range(3):
+        await reconciler(ONE)
+    assert world.observed == [("refused", "SecretConflict", False)]
+    assert world.writes == ["account", "token", "status"]
 
 
 async def test_a_ca_of_the_cluster_that_changes_often_is_written_each_time_and_blamed_on_nobody(

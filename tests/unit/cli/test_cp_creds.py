@@ -190,6 +190,32 @@ def test_a_secret_whose_token_is_none_is_not_shown(
     assert "is no bearer token" in _refused(capsys, "--managed-serviceaccount=argocd")
 
 
+def test_the_copy_for_another_cluster_whose_name_leads_to_it_is_not_given(
+    hub: SecretHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for by a client of eu; ClusterProfile eu-prod with ManagedServiceAccount argocd has a copy of that name."""
+    profile = {"apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ClusterProfile", "name": "eu-prod"}
+    hub.holds(_TOKEN, controller={**profile, "controller": True})
+    monkeypatch.setenv("KUBERNETES_EXEC_INFO", _info(clusterName="eu"))
+    told = _refused(capsys, "--managed-serviceaccount=prod-argocd")
+    assert "secret consumers/eu-prod-argocd: it is the copy for cluster 'eu-prod', not for 'eu'" in told
+    monkeypatch.setenv("KUBERNETES_EXEC_INFO", _info(clusterName="eu-prod"))
+    cp_creds.main(["--managed-serviceaccount=argocd"])
+    assert f'"token":"{_TOKEN}"' in capsys.readouterr().out
+
+
+def test_below_a_path_of_the_hubs_address_the_secret_is_asked_for(
+    hub: SecretHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Rancher has it."""
+    server = f"{hub.server}/k8s/clusters/local/"
+    file = hub.kubeconfig(tmp_path / "config", {"token": "x"}, server=server)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    cp_creds.main(["--managed-serviceaccount=argocd"])
+    path = "/k8s/clusters/local/api/v1/namespaces/consumers/secrets/c1-argocd"
+    assert hub.seen == [(path, "Bearer x")]
+
+
 def test_a_hub_that_cannot_be_reached_is_told(
     hub: SecretHub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

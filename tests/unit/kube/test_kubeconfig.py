@@ -1,5 +1,6 @@
 """Kubeconfigs in several files, and plain ones without the loader."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from hack.pki import Authority
-from msa.kube.credentials import Credential, CredentialError, from_kubeconfig
+from msa.kube.credentials import Credential, CredentialError, changed, from_kubeconfig
 from msa.kube.kubeconfig import Kubeconfig
 
 _PROGRAM = """
@@ -106,6 +107,14 @@ def test_a_file_that_cannot_be_read_is_not_left_out(pki: Path) -> None:
         ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": 7}}}, "server is no text"),
         ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {}}}, "server is empty"),
         ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": "https://h:x"}}}, "is no address"),
+        (
+            {
+                "contexts": {"it": _CONTEXT},
+                "clusters": {"hub": {"server": "https://[", "proxy-url": "http://p"}},
+            },
+            "is no address",
+        ),
+        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": " "}}}, "server is empty"),
         ({"contexts": {"it": [7]}}, ""),
         ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": "text"}}, ""),
     ],
@@ -141,6 +150,87 @@ def test_what_is_written_needs_no_loader(pki: Path, user: Any, authorization: st
         [sys.executable, "-c", _PROGRAM, str(file)], capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == [authorization, False, False]
+
+
+_V1 = "client.authentication.k8s.io/v1"
+
+
+def _asks(folder: Path, user: Any) -> Path:
+    cluster = {"server": "https://hub", "certificate-authority": "ca.crt"}
+    return _write(
+        folder / "config", "it", contexts={"it": _CONTEXT}, clusters={"hub": cluster}, users={"me": user}
+    )
+
+
+def _plugin(answer: Path, **status: Any) -> dict[str, Any]:
+    """A user whose plugin says this."""
+    answer.write_text(json.dumps({"apiVersion": _V1, "kind": "ExecCredential", "status": status}))
+    return {"exec": {"apiVersion": _V1, "command": "cat", "args": [str(answer)]}}
+
+
+def _certificate(pki: Path) -> dict[str, str]:
+    return {
+        "clientCertificateData": (pki / "client.crt").read_text(),
+        "clientKeyData": (pki / "client.key").read_text(),
+    }
+
+
+async def test_a_certificate_that_a_plugin_renews_is_another_though_no_file_has_changed(pki: Path) -> None:
+    file = _asks(pki, _plugin(pki / "answer", **_certificate(pki)))
+    first, same = await from_kubeconfig(file), await from_kubeconfig(file)
+    Authority(pki).issue_client("client", "user", ())
+    _plugin(pki / "answer", **_certificate(pki))
+    second = await from_kubeconfig(file)
+    assert first.certificate_digest == same.certificate_digest != second.certificate_digest
+    assert first.digest == second.digest
+    assert not changed(first)
+
+
+async def test_without_a_plugins_certificate_there_is_no_digest_of_it(pki: Path) -> None:
+    file = _asks(pki, {"client-certificate": "client.crt", "client-key": "client.key"})
+    assert (await from_kubeconfig(file)).certificate_digest == ""
+
+
+@pytest.mark.parametrize(
+    "status", [{}, {"token": ""}, {"token": None}, {"clientCertificateData": "no key with it"}]
+)
+async def test_a_plugin_that_gives_nothing_does_not_make_us_anonymous(
+    pki: Path, status: dict[str, Any]
+) -> None:
+    file = _asks(pki, _plugin(pki / "answer", **status))
+    with pytest.raises(CredentialError, match=r"config: .*neither a token nor a certificate.*: log in"):
+        await from_kubeconfig(file)
+
+
+async def test_a_certificate_that_is_written_counts_where_the_plugin_gives_none(pki: Path) -> None:
+    written = {"client-certificate": "client.crt", "client-key": "client.key"}
+    file = _asks(pki, written | _plugin(pki / "answer"))
+    assert (await from_kubeconfig(file)).authorization == ""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the loader's
+async def test_an_identity_provider_that_hangs_up_is_told_without_the_refresh_token(
+    pki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    issuer = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    config = {
+        "client-id": "me",
+        "client-secret": "s3cret",
+        "refresh-token": "r3fresh",
+        "idp-issuer-url": issuer,
+    }
+    file = _asks(pki, {"auth-provider": {"name": "oidc", "config": config}})
+    async with listening:
+        with pytest.raises(CredentialError, match=rf"kubeconfig {file}: Server disconnected") as caught:
+            await from_kubeconfig(file)
+    assert "r3fresh" not in str(caught.value)
 
 
 async def test_the_answer_of_a_plugin_is_taken_before_a_token_that_is_written(pki: Path) -> None:

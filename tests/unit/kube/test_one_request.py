@@ -35,6 +35,34 @@ def test_the_body_is_given_and_the_token_sent(hub: SecretHub, tmp_path: Path) ->
     assert hub.seen == [("/x?y=1", f"Bearer {_TOKEN}")]
 
 
+@pytest.mark.parametrize("server", ["HTTPS://{}", "Https://{}/", "  https://{}", "\thttps://{} "])
+def test_however_https_is_written_the_token_goes_by_tls(hub: SecretHub, tmp_path: Path, server: str) -> None:
+    place = f"127.0.0.1:{hub.port}"
+    credential = _credential(hub, tmp_path, server=server.format(place))
+    assert credential.tls is not None
+    assert one_request.get(credential, "/x") == b"hello"
+    assert hub.seen == [("/x", f"Bearer {_TOKEN}")]
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS", " https"])
+def test_without_tls_an_https_address_is_sent_nothing(hub: SecretHub, tmp_path: Path, scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(0)
+        server = f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
+        bare = evolve(_credential(hub, tmp_path), server=server, tls=None)
+        with pytest.raises(CredentialError, match="has no TLS"):
+            one_request.get(bare, "/x")
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+
+
+@pytest.mark.parametrize("below", ["/k8s/clusters/local", "/k8s/clusters/local//", "/"])
+def test_the_path_of_the_servers_address_comes_first(hub: SecretHub, tmp_path: Path, below: str) -> None:
+    credential = evolve(_credential(hub, tmp_path), server=f"{hub.server}{below}")
+    one_request.get(credential, "/x?y=1")
+    assert hub.seen == [(f"{below.rstrip('/')}/x?y=1", f"Bearer {_TOKEN}")]
+
+
 def test_a_client_certificate_goes_without_a_header(hub: SecretHub, tmp_path: Path) -> None:
     Authority(hub.folder).issue_client("me", "me", ())
     user = {"client-certificate": str(hub.folder / "me.crt"), "client-key": str(hub.folder / "me.key")}

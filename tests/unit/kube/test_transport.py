@@ -104,6 +104,9 @@ _LINE = b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"ns","res
         (b"garbage", errors.Network),
         (b"", errors.Network),
         (_response("200 OK", b"no json"), errors.Decode),
+        (_response("200 OK", b'{"metadata":{"name":"\xff"}}'), errors.Decode),
+        (_response("403 Forbidden", b'{"message":"\xff"}'), errors.Forbidden),
+        (_response("403 Forbidden", b'{"x":' + b"[" * 100_000), errors.Forbidden),
     ],
 )
 async def test_whatever_comes_back_has_its_class(
@@ -316,8 +319,11 @@ async def test_an_object_of_the_wrong_shape_does_not_hide_the_others_of_its_list
     assert page.resource_version == "9"
 
 
-async def test_a_line_that_is_no_event_at_all_is_an_error(server: Server, transport: Transport) -> None:
-    server.answers = [_stream(b"<html>\n")]
+@pytest.mark.parametrize("line", [b"<html>\n", b'{"type":"ADDED","object":{"metadata":{"name":"\xff"}}}\n'])
+async def test_a_line_that_is_no_event_at_all_is_an_error(
+    server: Server, transport: Transport, line: bytes
+) -> None:
+    server.answers = [_stream(line)]
     async with _accounts(transport).watch(
         resource_version="5", initial_events=False, timeout_seconds=5
     ) as stream:

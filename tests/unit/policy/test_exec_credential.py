@@ -9,6 +9,7 @@ from msa.policy.exec_credential import Request, Unanswerable, answer, namespace,
 
 _V1 = "client.authentication.k8s.io/v1"
 _SECRET = "s3cret.word"
+_ASKED = Request(_V1, "eu")
 
 
 def _info(cluster: Any, api_version: Any = _V1) -> str:
@@ -22,7 +23,7 @@ def test_the_answer_has_the_version_that_was_asked_for(version: str) -> None:
     cluster = {"server": "https://c1", "config": {"clusterName": "c1", "more": [1]}}
     request = requested(_info(cluster, api_version))
     assert request == Request(api_version, "c1")
-    assert json.loads(answer(request.api_version, _secret(token="a.b.c")))["apiVersion"] == api_version
+    assert json.loads(answer(request, _secret(token="a.b.c")))["apiVersion"] == api_version
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,38 @@ def _secret(annotations: dict[str, str] | None = None, **data: str) -> bytes:
     return json.dumps({"metadata": {"annotations": annotations}, "data": encoded}).encode()
 
 
+def _owned(**owner: Any) -> bytes:
+    """As a copy is, but for what is given."""
+    profile = {"apiVersion": "multicluster.x-k8s.io/v1alpha1", "kind": "ClusterProfile", "controller": True}
+    references = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x"}, {**profile, "name": "eu", **owner}]
+    return json.dumps({"metadata": {"ownerReferences": references}, "data": {"token": "dG9rZW4="}}).encode()
+
+
+@pytest.mark.parametrize("version", ["v1alpha1", "v1"])
+def test_of_two_clusters_whose_names_lead_to_one_secret_the_other_one_is_refused(version: str) -> None:
+    """Cluster eu with prod-argocd and cluster eu-prod with argocd."""
+    api_version = f"multicluster.x-k8s.io/{version}"
+    assert secret_name("eu", "prod-argocd") == secret_name("eu-prod", "argocd")
+    with pytest.raises(Unanswerable, match=r"copy for cluster 'eu-prod', not for 'eu': .*rename") as caught:
+        answer(_ASKED, _owned(name="eu-prod", apiVersion=api_version))
+    assert "dG9rZW4=" not in str(caught.value)
+    assert json.loads(answer(Request(_V1, "eu-prod"), _owned(name="eu-prod")))["status"] == {"token": "token"}
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        {},
+        {"name": "eu-prod", "controller": False},
+        {"name": "eu-prod", "kind": "Deployment"},
+        {"name": "eu-prod", "apiVersion": "multicluster.x-k8s.io.example/v1"},
+        {"name": "eu-prod", "apiVersion": "v1"},
+    ],
+)
+def test_a_secret_that_no_profile_of_another_cluster_controls_is_taken(owner: dict[str, Any]) -> None:
+    assert json.loads(answer(_ASKED, _owned(**owner)))["status"] == {"token": "token"}
+
+
 def _token(**claims: Any) -> str:
     payload = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     return f"eyJhbGciOiJSUzI1NiJ9.{payload}.c2ln"
@@ -92,7 +125,7 @@ def _token(**claims: Any) -> str:
 
 def test_the_answer_is_one_line_of_fixed_form() -> None:
     token = _token(exp=1_800_000_000)
-    assert answer(_V1, _secret(token=token)) == (
+    assert answer(_ASKED, _secret(token=token)) == (
         f'{{"apiVersion":"{_V1}","kind":"ExecCredential",'
         f'"status":{{"token":"{token}","expirationTimestamp":"2027-01-15T08:00:00Z"}}}}'
     )
@@ -117,7 +150,7 @@ _EARLIER = {ANNOTATION_EXPIRATION: "2026-12-31T00:00:00+01:00"}
 def test_the_expiry_is_the_tokens_own_else_the_secrets_else_none(
     token: str, annotations: dict[str, str] | None, expires: str | None
 ) -> None:
-    status = json.loads(answer(_V1, _secret(annotations, token=token)))["status"]
+    status = json.loads(answer(_ASKED, _secret(annotations, token=token)))["status"]
     assert status == {"token": token} | ({"expirationTimestamp": expires} if expires else {})
 
 
@@ -138,7 +171,7 @@ def test_the_expiry_is_the_tokens_own_else_the_secrets_else_none(
 )
 def test_a_secret_without_a_usable_token_is_told_and_never_shown(body: bytes, says: str) -> None:
     with pytest.raises(Unanswerable) as caught:
-        answer(_V1, body)
+        answer(_ASKED, body)
     assert says in str(caught.value)
     assert _SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)

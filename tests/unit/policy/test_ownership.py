@@ -18,6 +18,7 @@ from msa.policy.ownership import (
 from tests.support.builders import NAMESPACE, account, credential, identity, with_metadata
 
 OURS = {names.LABEL_MANAGED: "true"}
+COPY = OURS | {names.LABEL_SYNCED_FROM: "cluster1-one"}
 MADE_FOR = names.ANNOTATION_OWNER_UID
 CLAIMING_ALL = replace(
     identity(),
@@ -93,6 +94,10 @@ def test_a_service_account_is_ours_by_its_label_or_its_annotation(
         pytest.param(None, ("older",), False, id="owned by an earlier identity"),
         pytest.param(None, ("msa-uid-2",), False, id="owner whose UID only begins alike"),
         pytest.param({names.LABEL_MANAGED: "false"}, (), False, id="label set to false"),
+        pytest.param(COPY, (), False, id="copy for a ClusterProfile"),
+        pytest.param(COPY, ("profile-uid",), False, id="copy that goes with its ClusterProfile"),
+        pytest.param(COPY, ("msa-uid",), True, id="a copy's label on what is owned"),
+        pytest.param(OURS | {names.LABEL_SYNCED_FROM: ""}, (), False, id="a copy's label without its value"),
         pytest.param(None, (), False, id="nothing"),
     ],
 )
@@ -123,7 +128,8 @@ def test_a_secret_of_that_name_that_is_not_ours_is_refused_with_the_way_out() ->
     refusal = refused_secret(identity())
     assert refusal.reason == "SecretConflict"
     assert "Secret cluster1/one on the hub" in refusal.message
-    command, label = refusal.message.partition("kubectl ")[2].rsplit(" ", 1)
+    command, taken, label = refusal.message.partition("kubectl ")[2].rsplit(" ", 2)
     assert shlex.split(command) == ["label", "-n", "cluster1", "secret", "one"]
-    labelled = with_metadata(credential(owners=()), labels=dict([label.split("=")]))
+    left = {name: value for name, value in COPY.items() if f"{name}-" != taken}
+    labelled = with_metadata(credential(owners=()), labels=left | dict([label.split("=")]))
     assert owns_secret(identity(), labelled)
