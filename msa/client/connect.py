@@ -42,7 +42,13 @@ _REMEDY = "give TokenSource the kubeconfig of the hub, or set KUBECONFIG"
 
 
 def tls_context(ca: bytes) -> ssl.SSLContext:
-    """A new one that trusts these CAs in PEM, or the system's where there are none."""
+    """A new one that trusts these CAs in PEM alone.
+
+    Raises:
+        OSError, ValueError, TypeError: they are none.
+    """
+    if not ca:  # the system's would be trusted
+        raise ValueError("there are none")
     return tls.context({tls.CA: ca}, verify=True)
 
 

@@ -10,13 +10,15 @@ from msa.api.core import Secret
 from msa.api.meta import ObjectMeta
 from msa.api.token import Token
 
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+
 
 @frozen(eq=False)
 class Held:
     """What a good Secret holds.
 
     Attributes:
-        ca: `ca.crt`.
+        ca: `ca.crt`, which has at least the beginning of a certificate.
         expires_at: as the token itself says.
     """
 
@@ -50,10 +52,13 @@ def read(secret: Secret) -> Content:
         return Content(secret.metadata, "holds no token: it is no text")
 
 
-def _held(secret: Secret) -> Held:
+def _held(secret: Secret) -> Held | str:
     token = _entry(secret, names.SECRET_KEY_TOKEN)
     expires_at = jwt.parse(token).claims.expires_at
-    return Held(Token(token.decode()), _entry(secret, names.SECRET_KEY_CA), expires_at)
+    ca = _entry(secret, names.SECRET_KEY_CA)
+    if _CERTIFICATE not in ca:  # without one, the token would go to whoever the system trusts
+        return f"holds no certificate in {names.SECRET_KEY_CA}"
+    return Held(Token(token.decode()), ca, expires_at)
 
 
 def _entry(secret: Secret, key: str) -> bytes:

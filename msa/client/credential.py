@@ -72,10 +72,20 @@ class ClusterCredential:
         return bearer(self.token)
 
     def ssl_context(self) -> ssl.SSLContext:
-        """A new one that trusts the CAs of this credential."""
+        """A new one that trusts the CAs of this credential, and no others.
+
+        Raises:
+            TokenError: they are none.
+        """
         from msa.client.connect import tls_context  # noqa: PLC0415 - what it costs is paid by who uses it
 
-        return tls_context(self.ca)
+        try:
+            return tls_context(self.ca)
+        except (OSError, ValueError, TypeError) as error:  # TypeError: text that is not ASCII
+            raise TokenError(
+                f"the CAs of cluster {self.cluster} are not usable, see ca.crt of Secret {self.cluster}/{self.name} on the hub and"
+                f" caBundle of ManagedCluster {self.cluster}: {error}"
+            ) from None
 
 
 def bearer(token: Token) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from msa.api.token import Token
 from msa.client.content import Content, Held
 from msa.client.credential import Address, ClusterCredential
 from msa.client.errors import Denied, Expired, Missing, TokenError, Unreachable
+from msa.client.locator import Locator
+from msa.runtime.errors import Unauthorized
 
 if TYPE_CHECKING:  # it brings what a consumer may never use
     from msa.runtime.informer import Informer
@@ -37,7 +39,7 @@ class Follower:
         cluster: which managed cluster.
         name: of the ManagedServiceAccount.
         informer: of its Secret.
-        read_address: asks where the cluster is; asked anew with each change of the Secret.
+        read_address: asks where the cluster is; asked anew with each change of the Secret, and until it is known.
         now: wall time, from any thread.
     """
 
@@ -51,16 +53,16 @@ class Follower:
     ) -> None:
         self._cluster, self._name = cluster, name
         self._informer = informer
-        self._read_address = read_address
         self._now = now
         self._held: Held | None = None
         self._problem = "is not there"
         self._bad_since: datetime | None = None
-        self._address: Address | TokenError = TokenError("the address has not been asked for yet")
-        self._changed, self._refreshed, self._located = anyio.Event(), anyio.Event(), anyio.Event()
+        self._locator = Locator(read_address, self._spread)
+        self._changed = anyio.Event()
         self._contexts: WeakSet[ssl.SSLContext] = WeakSet()
         self._ca_file: Path | None = None
         self._scope = anyio.CancelScope()
+        self._waiting: set[anyio.CancelScope] = set()
         informer.subscribe(self._take)
 
     async def run(self) -> None:
@@ -69,36 +71,39 @@ class Follower:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._informer.run)
                 await self._informer.wait_settled()
-                while True:
-                    self._refreshed = anyio.Event()
-                    await self._locate()
-                    await self._refreshed.wait()
+                await self._locator.run()
 
     def close(self) -> None:
-        """Ends it, and whoever waits for a change."""
+        """Ends it, and whoever waits for something of it."""
         self._scope.cancel()
+        for waiting in self._waiting:
+            waiting.cancel()
         self._tell()
+
+    @property
+    def synced(self) -> bool:
+        """Whether the hub has shown the Secret, or that there is none."""
+        return self._informer.store.synced
 
     async def ready(self) -> None:
         """Returns once the hub has answered.
 
         Raises:
-            Denied: it does not let us look.
-            Unreachable: it has not answered for half a minute.
+            Denied: it does not let us look, or has not known us for half a minute.
+            Unreachable: it has not given the Secret for half a minute.
+            TokenError: it is no longer followed.
         """
-        with anyio.move_on_after(_START_SECONDS):
+        with self._waits(_START_SECONDS):
             await self._informer.wait_settled()
-            if not self._informer.store.synced:
+            if not self.synced:
                 raise Denied(
                     f"the hub does not let this program follow Secret {self._cluster}/{self._name}: it needs the verbs list and"
                     f" watch on secrets in namespace {self._cluster}; resourceNames [{self._name}] is enough"
                     f" ({self._informer.trouble()})"
                 )
-            await self._located.wait()
-        if not self._informer.store.synced:
-            raise Unreachable(
-                f"the hub has not answered for {_START_SECONDS:.0f} s: {self._informer.trouble()}"
-            )
+            await self._locator.asked.wait()
+        if not self.synced:
+            raise self._not_given()
 
     def credential(self) -> ClusterCredential:
         """The newest one. May be called from any thread.
@@ -107,10 +112,7 @@ class Follower:
             Missing: there is none.
             Expired: it has run out.
         """
-        held, now = self._held, self._now()
-        if held is None or (self._bad_since is not None and now - self._bad_since >= GRACE):
-            raise missing(self._cluster, self._name, self._problem)
-        return usable(self._cluster, self._name, held, self._address, now)
+        return self._at(self._now())
 
     async def change(self, told: ClusterCredential | None) -> ClusterCredential | None:
         """The present credential as soon as it is another one than was told; None for none.
@@ -119,18 +121,19 @@ class Follower:
             StopAsyncIteration: it is no longer followed.
         """
         while not self._scope.cancel_called:
-            changed, current = self._changed, self._current()
+            changed, now = self._changed, self._now()
+            current = self._current(now)
             if _facts(told) != _facts(current):
                 return current
-            with anyio.move_on_after(self._seconds_to_next()):
+            with anyio.move_on_after(self._seconds_to_next(now)):
                 await changed.wait()
         raise StopAsyncIteration
 
     async def newer(self, used: Token) -> Token | None:
         """Another token than the one that was used, waited for shortly; None where there is none."""
         with anyio.move_on_after(_NEWER_SECONDS):
-            while True:
-                changed, current = self._changed, self._current()
+            while not self._scope.cancel_called:
+                changed, current = self._changed, self._current(self._now())
                 if current is not None and current.token.reveal() != used.reveal():
                     return current.token
                 await changed.wait()
@@ -145,8 +148,11 @@ class Follower:
     def ca_file(self, folder: Path) -> Path:
         """A file in there that holds the CAs, and is replaced when they change."""
         if self._ca_file is None:
-            self._ca_file = folder / f"{self._cluster}-{self._name}.{id(self):x}.crt"
-            self._write_ca(self._ca_file, self.credential().ca)
+            current = self.credential()
+            current.ssl_context()  # tells what is no CA, which whoever reads the file would not explain
+            file = folder / f"{self._cluster}-{self._name}.{id(self):x}.crt"
+            self._write_ca(file, current.ca)
+            self._ca_file = file
         return self._ca_file
 
     def _take(self, change: "Change[Content]") -> None:
@@ -155,31 +161,53 @@ class Follower:
             self._held, self._bad_since = held, None
         else:
             self._problem, self._bad_since = held, self._bad_since or self._now()
-        self._refreshed.set()
+        self._locator.refresh()
         self._spread()
 
-    async def _locate(self) -> None:
-        try:
-            self._address = await self._read_address()
-        except Unreachable as error:  # what was known stays good
-            if not isinstance(self._address, Address):
-                self._address = error
-        except TokenError as error:
-            self._address = error
-        self._located.set()
-        self._spread()
+    @contextmanager
+    def _waits(self, seconds: float) -> Iterator[None]:
+        """For so long, and no longer than it is followed.
+
+        Raises:
+            TokenError: it is not followed any more.
+        """
+        if not self._scope.cancel_called:
+            with anyio.move_on_after(seconds) as waiting:
+                self._waiting.add(waiting)
+                try:
+                    yield
+                finally:
+                    self._waiting.discard(waiting)
+        if self._scope.cancel_called:
+            raise TokenError(f"{self._name} of cluster {self._cluster} is no longer followed")
+
+    def _not_given(self) -> TokenError:
+        trouble = self._informer.trouble() or "no answer yet"
+        if trouble.startswith(f"{self._informer.resource}: {Unauthorized.reason}:"):
+            return Denied(
+                f"the hub does not know this program, which would follow Secret {self._cluster}/{self._name}: see whether the"
+                f" token or the certificate that it comes with is still good, in its kubeconfig or its pod ({trouble})"
+            )
+        return Unreachable(
+            f"the hub did not give Secret {self._cluster}/{self._name} for {_START_SECONDS:.0f} s: {trouble}"
+        )
 
     def _spread(self) -> None:
         """Tells those who wait, and those who trust our CAs."""
-        if (current := self._current()) is not None and current.ca:
-            with suppress(
-                OSError, ValueError
-            ):  # where it is no CA, or cannot be written, what was trusted stays
-                for trusting in self._contexts:
-                    trusting.load_verify_locations(cadata=current.ca.decode())
-                if self._ca_file is not None:
-                    self._write_ca(self._ca_file, current.ca)
+        if (current := self._current(self._now())) is not None:
+            with suppress(TokenError, OSError):  # what was trusted stays
+                self._trust(current)
         self._tell()
+
+    def _trust(self, current: ClusterCredential) -> None:
+        """Raises TokenError where there is no CA, OSError where it cannot be written."""
+        if not self._contexts and self._ca_file is None:
+            return
+        current.ssl_context()  # the judge of what is one
+        for trusting in self._contexts:
+            trusting.load_verify_locations(cadata=current.ca.decode())
+        if self._ca_file is not None:
+            self._write_ca(self._ca_file, current.ca)
 
     def _tell(self) -> None:
         self._changed.set()
@@ -191,19 +219,26 @@ class Follower:
         new.write_bytes(ca)
         new.replace(file)
 
-    def _current(self) -> ClusterCredential | None:
+    def _at(self, now: datetime) -> ClusterCredential:
+        """What `credential` gives at that time."""
+        bad_since, held = self._bad_since, self._held  # in the order in which other threads see them change
+        if held is None or (bad_since is not None and now - bad_since >= GRACE):
+            raise missing(self._cluster, self._name, self._problem)
+        return usable(self._cluster, self._name, held, self._locator.address, now)
+
+    def _current(self, now: datetime) -> ClusterCredential | None:
         with suppress(Missing, Expired):
-            return self.credential()
+            return self._at(now)
         return None
 
-    def _seconds_to_next(self) -> float:
-        """Until time alone changes the state: the grace ends, or the token expires."""
+    def _seconds_to_next(self, now: datetime) -> float:
+        """Until time alone changes the state after `now`: the grace ends, or the token expires."""
         if self._held is None:
             return math.inf
         ends = self._held.expires_at + LEEWAY
         if self._bad_since is not None:
             ends = min(ends, self._bad_since + GRACE)
-        left = (ends - self._now()).total_seconds()
+        left = (ends - now).total_seconds()
         return left if left > 0 else math.inf
 
 

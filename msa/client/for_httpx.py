@@ -27,19 +27,24 @@ class Settings(TypedDict):
 class Fresh(httpx.Auth):
     """The fresh token at each request. One refused with 401 is sent again, once, if another token comes within five seconds.
 
-    For clients in the event loop that it was made in, and for those in other threads.
+    What goes to another origin than the cluster's gets no token. For clients in the event loop that it was made in, and for those in other threads.
 
     Args:
         token: the newest.
         newer: waits for another token than the given one.
+        server: the cluster's address.
     """
 
-    def __init__(self, token: Callable[[], Token], newer: Newer) -> None:
+    def __init__(self, token: Callable[[], Token], newer: Newer, server: str) -> None:
         self._token = token
         self._newer = newer
+        self._origin = _origin(httpx.URL(server))
         self._loop = anyio.lowlevel.current_token()
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        if self._is_foreign(request):
+            yield request
+            return
         used = self._token()
         request.headers.update(bearer(used))
         response = yield request
@@ -48,12 +53,19 @@ class Fresh(httpx.Auth):
             yield request
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response]:
+        if self._is_foreign(request):
+            yield request
+            return
         used = self._token()
         request.headers.update(bearer(used))
         response = yield request
         if _may_repeat(request, response) and (newer := self._wait(used)) is not None:
             request.headers.update(bearer(newer))
             yield request
+
+    def _is_foreign(self, request: httpx.Request) -> bool:
+        """Whether it goes elsewhere: an absolute URL overrules the client's `base_url`."""
+        return _origin(request.url) != self._origin
 
     def _wait(self, used: Token) -> Token | None:
         return anyio.from_thread.run(self._newer, used, token=self._loop)
@@ -64,5 +76,10 @@ def _may_repeat(request: httpx.Request, response: httpx.Response) -> bool:
     return response.status_code == _UNAUTHORIZED and isinstance(request.stream, httpx.ByteStream)
 
 
-def settings(follower: Follower, auth: httpx.Auth) -> Settings:
-    return Settings(base_url=follower.credential().server, verify=follower.ssl_context(), auth=auth)
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def settings(follower: Follower, token: Callable[[], Token], newer: Newer) -> Settings:
+    server = follower.credential().server
+    return Settings(base_url=server, verify=follower.ssl_context(), auth=Fresh(token, newer, server))

@@ -1,5 +1,6 @@
 """Where a program on the hub gets its tokens from."""
 
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -24,6 +25,11 @@ if TYPE_CHECKING:  # whoever uses them has them
     import kubernetes_asyncio
 
     from msa.client.for_httpx import Settings
+
+_OBJECT_NAME = re.compile(
+    r"(?=.{1,253}$)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*"
+)
+"""What may be the name of an object (RFC 1123 subdomain)."""
 
 
 class TokenSource:
@@ -79,14 +85,17 @@ class TokenSource:
             labels: a label selector as kubectl takes it: `team=payments,stage!=test`; "" for any.
             cluster: of this cluster only; "" for all.
         """
+        self._opened()
         return await self._hub.identities(_checked(cluster) if cluster else "", labels)
 
     async def get(self, cluster: str, name: str) -> ClusterCredential:
         """The credential as it is now: from what is followed already, else by one request (two where the address is asked for)."""
-        if (follower := self._followers.get((cluster, name))) is not None:
+        self._opened()
+        key = _key(cluster, name)
+        if (follower := self._followers.get(key)) is not None and follower.synced:
             await follower.ready()
             return follower.credential()
-        content = await self._hub.secret(_checked(cluster), name)
+        content = await self._hub.secret(*key)
         if isinstance(content.held, str):
             raise missing(cluster, name, content.held)
         try:
@@ -101,6 +110,7 @@ class TokenSource:
         None says that there is no usable token any more: it was withdrawn, or has expired and nobody renewed it. The iterator goes
         on, and ends with the source.
         """
+        self._opened()
         return Changes(partial(self._followed, cluster, name))
 
     def token(self, cluster: str, name: str) -> Token:
@@ -124,8 +134,9 @@ class TokenSource:
         from msa.client import for_httpx  # noqa: PLC0415 - whoever calls this has httpx
 
         follower = await self._ready(cluster, name)
-        auth = for_httpx.Fresh(partial(self.token, cluster, name), partial(self._newer, cluster, name))
-        return for_httpx.settings(follower, auth)
+        return for_httpx.settings(
+            follower, partial(self.token, cluster, name), partial(self._newer, cluster, name)
+        )
 
     async def kubernetes(self, cluster: str, name: str) -> "kubernetes.client.Configuration":
         """Follows the credential; gives the configuration for kubernetes.client.ApiClient, for any thread."""
@@ -155,14 +166,12 @@ class TokenSource:
         return follower
 
     async def _followed(self, cluster: str, name: str) -> Follower:
-        if self._tasks is None:
-            raise TokenError("this source is not open: use it within `async with TokenSource() as source:`")
-        key = (_checked(cluster), name)
+        tasks, key = self._opened(), _key(cluster, name)
         if (follower := self._followers.get(key)) is None:
             informer = self._hub.informer(cluster, name)
             follower = Follower(cluster, name, informer, partial(self._address, cluster), self._hub.now)
             self._followers[key] = follower
-            self._tasks.start_soon(follower.run)
+            tasks.start_soon(follower.run)
         try:
             await follower.ready()
         except TokenError:
@@ -170,6 +179,11 @@ class TokenSource:
                 self.forget(cluster, name)
             raise
         return follower
+
+    def _opened(self) -> anyio.abc.TaskGroup:
+        if self._tasks is None:
+            raise TokenError("this source is not open: use it within `async with TokenSource() as source:`")
+        return self._tasks
 
     def _follower(self, cluster: str, name: str) -> Follower:
         if (follower := self._followers.get((cluster, name))) is None:
@@ -185,6 +199,7 @@ class TokenSource:
     async def _address(self, cluster: str) -> Address:
         if (url := self._servers.get(cluster)) is not None:
             return Address(url.rstrip("/"))
+        self._opened()  # it may have been closed since
         return await self._hub.address(cluster)
 
     def _ca_folder(self) -> Path:
@@ -217,8 +232,14 @@ async def _end(
     return await tasks.__aexit__(kind, error, trace)
 
 
+def _key(cluster: str, name: str) -> tuple[str, str]:
+    """Both become part of a path, so they may be nothing but names."""
+    if not _OBJECT_NAME.fullmatch(name):
+        raise TokenError(f"{name!r} cannot be the name of a ManagedServiceAccount")
+    return _checked(cluster), name
+
+
 def _checked(cluster: str) -> str:
-    """It becomes part of a path, so it may be nothing but a name."""
     if not names.NAMESPACE_NAME.fullmatch(cluster):
         raise TokenError(f"{cluster!r} cannot be the name of a cluster")
     return cluster

@@ -15,6 +15,7 @@ from msa.client.content import Content, Held
 from msa.client.credential import Address, Identity
 from msa.client.errors import TokenError
 from msa.client.follower import missing
+from msa.runtime.errors import ApiError
 from msa.runtime.informer import Informer
 from msa.runtime.metrics import Metrics
 from tests.support.scripted_server import ScriptedServer
@@ -37,11 +38,11 @@ class ScriptedHub:
         bug: what its own task ends with.
     """
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], ca: bytes) -> None:
         self._now = now
         self.servers: dict[tuple[str, str], ScriptedServer] = defaultdict(ScriptedServer)
         self.spoilt = ""
-        self.ca = b""
+        self.ca = ca
         self.life = LIFE
         self.found: dict[tuple[str, str], Sequence[Identity]] = {}
         self.addresses: dict[str, Address | TokenError] = defaultdict(lambda: Address("https://c1:6443"))
@@ -62,6 +63,10 @@ class ScriptedHub:
 
     def delete(self, cluster: str, name: str) -> None:
         self.servers[cluster, name].delete(name)
+
+    def refuse(self, cluster: str, name: str, error: ApiError) -> None:
+        """Refuses from now on every request to follow the Secret; others are answered."""
+        self.servers[cluster, name] = _Refusing(error)
 
     def now(self) -> datetime:
         return self._now()
@@ -109,3 +114,14 @@ class ScriptedHub:
             ObjectMeta(metadata.name, metadata.namespace, metadata.uid, version),
             self._written[cluster, metadata.name, version],
         )
+
+
+class _Refusing(ScriptedServer):
+    """A server that refuses every request."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__()
+        self._error = error
+
+    def _fail_request(self) -> None:
+        raise self._error

@@ -134,10 +134,11 @@ async def test_a_server_in_trouble_is_unreachable(server: Server, source: TokenS
 
 def _stored(token: str) -> dict[str, object]:
     labels = {"authentication.open-cluster-management.io/is-managed-serviceaccount": "true"}
-    data = {"token": b64encode(token.encode()).decode(), "ca.crt": b64encode(b"own").decode()}
+    data = {"token": b64encode(token.encode()).decode(), "ca.crt": b64encode(_CA).decode()}
     return {"metadata": {"name": "n", "namespace": "c1", "labels": labels}, "data": data}
 
 
+_CA = b"-----BEGIN CERTIFICATE-----"
 _TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIiwiaWF0IjowLCJleHAiOjk5OTk5OTk5OTl9.c2ln"  # for some centuries
 
 
@@ -157,7 +158,7 @@ async def test_address_and_ca_of_the_cluster_come_from_the_first_of_its_configs_
     credential = await source.get("c1", "n")
     assert credential.token.reveal() == _TOKEN
     assert credential.server == "https://c1.example:6443"
-    assert credential.ca == b"own\nfront"
+    assert credential.ca == _CA + b"\nfront"
 
 
 @pytest.mark.parametrize(

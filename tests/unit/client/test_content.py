@@ -15,6 +15,7 @@ from msa.client.content import Held
 _LABELS = {names.LABEL_MANAGED: "true"}
 _HEADER = "eyJhbGciOiJSUzI1NiJ9"
 _PAYLOAD = "eyJzdWIiOiJhIiwiaWF0IjowLCJleHAiOjE3NjcyMjU2MDB9"  # exp: the first second of 2026
+_CA = "-----BEGIN CERTIFICATE-----"
 _TOKEN = f"{_HEADER}.{_PAYLOAD}.c2ln"
 
 
@@ -25,10 +26,10 @@ def _secret(data: dict[str, str] | None, labels: dict[str, str] | None = None) -
 
 
 def test_a_good_secret_gives_the_token_its_ca_and_what_the_token_says_of_its_end() -> None:
-    read = content.read(_secret({"token": _TOKEN, "ca.crt": "CA"}))
+    read = content.read(_secret({"token": _TOKEN, "ca.crt": _CA}))
     assert isinstance(read.held, Held)
     assert read.held.token.reveal() == _TOKEN
-    assert read.held.ca == b"CA"
+    assert read.held.ca == _CA.encode()
     assert read.held.expires_at == datetime(2026, 1, 1, tzinfo=UTC)
     assert _TOKEN not in repr(read)
 
@@ -45,6 +46,9 @@ def test_a_good_secret_gives_the_token_its_ca_and_what_the_token_says_of_its_end
             _secret({"token": f"{_HEADER}.e30.x"}),
             "holds no token: its payload is not what a service account token has",
         ),
+        (_secret({"token": _TOKEN}), "holds no certificate in ca.crt"),
+        (_secret({"token": _TOKEN, "ca.crt": ""}), "holds no certificate in ca.crt"),
+        (_secret({"token": _TOKEN, "ca.crt": "garbage"}), "holds no certificate in ca.crt"),
     ],
 )
 def test_what_is_wrong_is_told_and_nothing_quoted(secret: Secret, problem: str) -> None:

@@ -113,6 +113,29 @@ async def test_a_withdrawn_token_is_told_and_never_sent(hub: ScriptedHub, source
     assert cluster.calls == []
 
 
+@pytest.mark.parametrize(
+    ("url", "goes"),
+    [
+        ("https://c1:6443/api", True),
+        ("https://C1:6443/api", True),
+        ("https://other:6443/api", False),
+        ("https://c1/api", False),
+        ("http://c1:6443/api", False),
+        ("https://c1:6443@other/api", False),
+    ],
+)
+async def test_the_token_goes_to_the_clusters_address_and_nowhere_else(
+    hub: ScriptedHub, source: TokenSource, url: str, *, goes: bool
+) -> None:
+    hub.write(C, N)
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200))
+    settings = await source.httpx(C, N)
+    async with httpx.AsyncClient(transport=transport, **settings) as client:
+        assert ("Authorization" in (await client.get(url)).request.headers) is goes
+    request = next(settings["auth"].sync_auth_flow(httpx.Request("GET", url)))
+    assert ("Authorization" in request.headers) is goes
+
+
 async def _write_after(hub: ScriptedHub, seconds: float) -> None:
     await anyio.sleep(seconds)
     hub.write(C, N)

@@ -77,7 +77,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def hub(cluster: Cluster) -> ScriptedHub:
-    hub = ScriptedHub(lambda: datetime.now(UTC))
+    hub = ScriptedHub(lambda: datetime.now(UTC), cluster.ca)
     _write(hub, cluster)
     return hub
 

@@ -10,7 +10,7 @@ from msa.client import Identity, TokenError, TokenSource
 from msa.client.credential import Address
 from msa.client.errors import Denied, Expired, Missing, Unreachable
 from msa.runtime import errors
-from tests.support.scripted_server import Fault, ScriptedServer
+from tests.support.scripted_server import Fault
 from tests.unit.client.scripted_hub import ScriptedHub
 
 C, N = "c1", "deployer"
@@ -210,7 +210,7 @@ async def test_several_that_follow_the_same_share_one_watch(hub: ScriptedHub, so
 
 
 async def test_the_right_that_is_missing_is_named(hub: ScriptedHub, source: TokenSource) -> None:
-    _refuse(hub, errors.Forbidden("secrets is forbidden", code=403))
+    hub.refuse(C, N, errors.Forbidden("secrets is forbidden", code=403))
     with pytest.raises(Denied) as told:
         await source.headers(C, N)
     assert (
@@ -224,7 +224,7 @@ async def test_a_refusal_is_forgotten_so_that_the_next_call_asks_anew(
 ) -> None:
     hub.write(C, N)
     right = hub.servers[C, N]
-    _refuse(hub, errors.Forbidden("no", code=403))
+    hub.refuse(C, N, errors.Forbidden("no", code=403))
     with pytest.raises(Denied):
         await source.headers(C, N)
     hub.servers[C, N] = right
@@ -234,9 +234,11 @@ async def test_a_refusal_is_forgotten_so_that_the_next_call_asks_anew(
 async def test_a_hub_that_does_not_answer_is_waited_for_half_a_minute(
     hub: ScriptedHub, source: TokenSource
 ) -> None:
-    _refuse(hub, errors.Refused("nobody listens"))
+    hub.refuse(C, N, errors.Refused("nobody listens"))
     start = anyio.current_time()
-    with pytest.raises(Unreachable, match=r"has not answered for 30 s: .* Refused: nobody listens"):
+    with pytest.raises(
+        Unreachable, match=r"did not give Secret c1/deployer for 30 s: things.test: Refused: nobody listens"
+    ):
         await source.headers(C, N)
     assert anyio.current_time() - start == pytest.approx(30)
 
@@ -294,6 +296,25 @@ async def test_a_cluster_that_is_no_name_never_reaches_a_path(source: TokenSourc
         await source.get(cluster, N)
     with pytest.raises(TokenError, match="cannot be the name of a cluster"):
         await source.headers(cluster, N)
+
+
+@pytest.mark.parametrize("name", ["../kept", "", "A", "a/b", "a..b", ".a", "a.", "a_b", "a\n", "a" * 254])
+async def test_a_name_that_is_none_never_reaches_a_path(
+    hub: ScriptedHub, source: TokenSource, name: str
+) -> None:
+    with pytest.raises(TokenError, match="cannot be the name of a ManagedServiceAccount"):
+        await source.get(C, name)
+    with pytest.raises(TokenError, match="cannot be the name of a ManagedServiceAccount"):
+        await source.headers(C, name)
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("name", ["a", "a.b-c.d1", "1", "a" * 253])
+async def test_whatever_an_object_may_be_named_is_taken(
+    hub: ScriptedHub, source: TokenSource, name: str
+) -> None:
+    token = hub.write(C, name)
+    assert (await source.get(C, name)).token.reveal() == token
 
 
 async def test_nor_does_one_whose_identities_are_asked_for(source: TokenSource) -> None:
@@ -367,18 +388,3 @@ def _seen(source: TokenSource, tasks: anyio.abc.TaskGroup) -> list[str | None]:
 
     tasks.start_soon(follow)
     return seen
-
-
-class _Refusing(ScriptedServer):
-    """A server that refuses every request."""
-
-    def __init__(self, error: errors.ApiError) -> None:
-        super().__init__()
-        self._error = error
-
-    def _fail_request(self) -> None:
-        raise self._error
-
-
-def _refuse(hub: ScriptedHub, error: errors.ApiError) -> None:
-    hub.servers[C, N] = _Refusing(error)
