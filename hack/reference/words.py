@@ -249,5 +249,8 @@ REQUEST_EVENTS = {
 
 PROFILE_EVENTS = {
     "ProfileSecretConflict": Entry("something else has the name that a copy would have; it is left alone"),
+    "ProfileInForeignCluster": Entry(
+        "the profile is in another managed cluster's own namespace, whose agent would have the token"
+    ),
     "ProfileSecretNameTooLong": Entry("the copy's name would be longer than a label's value may be"),
 }

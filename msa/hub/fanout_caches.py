@@ -99,9 +99,11 @@ class FanOutCaches:
         for kind, store in (("ManagedClusterSetBindings", self.bindings), ("ManagedClusterSets", self.sets)):
             if not store.synced:
                 return reach.unknown(kind)
-        sets = reach.bound_sets(self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace), self.sets.get)
+        bindings = self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace)
+        sets = reach.bound_sets(bindings, self.sets.get)
         if not sets:
-            return reach.not_bound(namespace)
+            named = (item.spec.cluster_set for item in bindings)
+            return reach.not_bound(namespace, [name for name in named if self.sets.get(name) is None])
         bound = reach.members(sets, self.clusters.values())
         if placement is None:
             return Reach(bound, bound)

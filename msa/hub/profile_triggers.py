@@ -76,6 +76,9 @@ class ProfileTriggers:
         belonged, belongs = (state is not None and state.belongs for state in (before, after))
         if belonged != belongs:
             self._all_of(name, lane)
+            for profile in self.caches.profiles.values():
+                if profile.metadata.namespace == name:  # it is in a cluster's own namespace now, or no more
+                    self._all_of(profile.metadata.name, lane)
         moved = before is None or after is None or before.spec != after.spec
         if self.access is not None and (moved or belonged != belongs):
             for profile in self.caches.profiles.by_index(BY_NAME, name):

@@ -87,15 +87,26 @@ class CopyReconciler:
     def _gather(self, key: Key) -> Situation:
         cluster, _, name = key.partition("/")
         caches = self.caches
+        found = caches.profiles.by_index(BY_NAME, cluster)
         return Situation(
             cluster=cluster,
             name=name,
             identity=caches.identities.get(key),
             member=caches.clusters.get(cluster),
             source=caches.sources.get(key),
-            profiles=caches.profiles.by_index(BY_NAME, cluster) if caches.profiles.synced else None,
+            profiles=found if caches.profiles.synced else None,
             copies=caches.copies.by_index(BY_NAME, f"{cluster}-{name}"),
+            foreign=frozenset(
+                place
+                for item in found
+                if (place := item.metadata.namespace) != cluster and self._is_clusters(place)
+            ),
         )
+
+    def _is_clusters(self, namespace: str) -> bool:
+        """Whether it is an accepted cluster's own: the agents of others have no rights anywhere."""
+        cluster = self.caches.clusters.get(namespace)
+        return cluster is not None and cluster.spec.hub_accepts_client
 
     async def _drop(self, copy: SecretFacts) -> None:
         if copy.metadata.deletion_timestamp is None:

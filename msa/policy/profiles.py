@@ -43,6 +43,7 @@ class Reason(StrEnum):
 
     NAME_TOO_LONG = "ProfileSecretNameTooLong"
     CONFLICT = "ProfileSecretConflict"
+    FOREIGN_CLUSTER = "ProfileInForeignCluster"
 
 
 @frozen
@@ -66,6 +67,7 @@ class Situation:
         name: of the identity.
         profiles: those of the cluster's name; None while it is not known which there are.
         copies: the Secrets with the copies' name and our label, in all namespaces, whomever they were made for.
+        foreign: namespaces of profiles that are other clusters' own.
     """
 
     cluster: str
@@ -75,6 +77,7 @@ class Situation:
     source: SecretFacts | None
     profiles: Sequence[ClusterProfile] | None
     copies: Sequence[SecretFacts]
+    foreign: frozenset[str] = frozenset()
 
     @property
     def copy_name(self) -> str:
@@ -128,15 +131,19 @@ def plan(situation: Situation) -> Plan:
         return Plan(surplus=ours)
     if situation.profiles is None:
         return Plan()
-    targets = {item.metadata.namespace: item for item in situation.profiles if represents(item)}
+    found = {item.metadata.namespace: item for item in situation.profiles if represents(item)}
+    targets = {namespace: item for namespace, item in found.items() if namespace not in situation.foreign}
+    betrayals = tuple(_betrayal(situation, found[name]) for name in sorted(found.keys() & situation.foreign))
     surplus = tuple(copy for copy in ours if not _goes_with(copy, targets.get(copy.metadata.namespace)))
     if targets and len(situation.copy_name) > LONGEST_NAME:
-        return Plan(surplus, rejections=(_too_long(situation),))
+        return Plan(surplus, rejections=(*betrayals, _too_long(situation)))
     source, identity = situation.source, situation.identity
     if source is None or identity is None or not is_source(source, identity):
-        return Plan(surplus)  # as it is while the agent repairs it: the token in the copies may still live
+        return Plan(
+            surplus, rejections=betrayals
+        )  # as it is while the agent repairs it: the token in the copies may still live
     there = {copy.metadata.namespace: copy for copy in situation.copies}
-    writes, rejections = [], []
+    writes, rejections = [], [*betrayals]
     for namespace, profile in sorted(targets.items()):
         stored = there.get(namespace)
         if stored is not None and stored not in ours:
@@ -225,6 +232,16 @@ def _is_to_be_written(stored: SecretFacts, source: SecretFacts) -> bool:
         and all(metadata.annotation(mark) == source.metadata.annotation(mark) for mark in MARKS)
     )
     return not right
+
+
+def _betrayal(situation: Situation, profile: ClusterProfile) -> Rejection:
+    """The agent of that other cluster may read all Secrets there, and would have the token."""
+    place = profile.metadata.namespace
+    return Rejection(
+        Reason.FOREIGN_CLUSTER,
+        f"ClusterProfile {place}/{profile.metadata.name} is in the own namespace of managed cluster {place}, whose agent may read Secrets "
+        f"there, so no credential of {situation.cluster} is copied to it: bind the cluster set to another namespace",
+    )
 
 
 def _too_long(situation: Situation) -> Rejection:

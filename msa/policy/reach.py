@@ -1,6 +1,6 @@
 """Which clusters a namespace of the hub reaches: those of the cluster sets bound to it, or what a Placement there picks of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from attrs import frozen
@@ -49,7 +49,19 @@ class Unreached:
     stay: frozenset[str] | None = frozenset()
 
 
-def not_bound(namespace: str) -> Unreached:
+def not_bound(namespace: str, gone: Collection[str] = ()) -> Unreached:
+    """Nothing is bound.
+
+    Args:
+        namespace: of the identity.
+        gone: sets that bindings name and that are not there.
+    """
+    if gone:
+        return Unreached(
+            NOT_BOUND,
+            f"namespace {namespace} is bound to ManagedClusterSets that do not exist ({', '.join(sorted(gone))}): create them, or delete the "
+            f"bindings and bind another: clusteradm clusterset bind SET --namespace {namespace}",
+        )
     return Unreached(
         NOT_BOUND,
         f"namespace {namespace} is no managed cluster's, and no ManagedClusterSet is bound to it: make this object in a managed cluster's "

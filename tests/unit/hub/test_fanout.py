@@ -552,3 +552,9 @@ async def test_one_with_a_childs_labels_in_a_namespace_that_is_neither_is_not_it
     hub.apply(ORIGIN, metadata={"labels": {names.LABEL_ORIGIN_NAMESPACE: TEAM}})
     await settle(hub, reconciler_of(hub))
     assert hub.writes == [f"status {ORIGIN}"]
+
+
+async def test_a_bound_set_that_does_not_exist_is_named(hub: FanOutHub) -> None:
+    hub.take(cluster_set())
+    await settle(hub, reconciler_of(hub))
+    assert "bound to ManagedClusterSets that do not exist (edge)" in hub.said().message

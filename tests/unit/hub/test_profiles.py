@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from msa.api import names
+from msa.api.cluster import ClusterSpec
 from msa.hub.profile_pace import Pace
 from msa.runtime.backoff import Backoff
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Forbidden, Network, NotFound
@@ -354,3 +355,14 @@ async def test_no_token_is_in_what_the_manager_keeps(hub: Hub) -> None:
         hub.reconcile.pace,
     ]
     assert not any("dG9rZW4x" in repr(item) for item in kept)
+
+
+@pytest.mark.parametrize(
+    ("place", "accepted", "copied"), [("c2", True, False), ("c2", False, True), ("c1", True, True)]
+)
+async def test_only_a_namespace_of_another_cluster_that_is_accepted_gets_no_copy(
+    hub: Hub, place: str, *, accepted: bool, copied: bool
+) -> None:
+    hub.put(with_(cluster("c2"), spec=ClusterSpec(hub_accepts_client=accepted)), profile(place))
+    await hub.reconcile(KEY)
+    assert (f"{place}/c1-argocd" in hub.secrets) is copied

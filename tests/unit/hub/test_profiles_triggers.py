@@ -135,6 +135,12 @@ async def test_with_a_cluster_its_copies_and_profiles_are_looked_at_when_it_come
         assert watching.looked_at() == ({"c1/argocd", "c1/gone"}, {"argo/c1", "fleet/c1"})
 
 
+async def test_with_a_cluster_copies_in_its_own_namespace_are_looked_at(watching: Watching) -> None:
+    argo = cluster("argo")
+    watching.triggers.cluster(_change(None, argo))
+    assert watching.looked_at()[0] == {"c1/argocd", "c1/gone"}
+
+
 async def test_a_cluster_that_moves_has_its_profiles_looked_at_and_its_heartbeat_nothing(
     watching: Watching,
 ) -> None:

@@ -249,6 +249,16 @@ def test_a_name_that_is_too_long_for_a_label_is_refused(length: int, refused: bo
     assert [item.reason for item in decided.rejections] == ([Reason.NAME_TOO_LONG] if refused else [])
 
 
+def test_no_credential_is_copied_to_where_another_clusters_agent_could_read_it() -> None:
+    there, here = profile("c2"), profile("argo")
+    stale = copy_of(SOURCE, there)
+    decided = plan(situation(stale, profiles=(there, here), foreign=frozenset({"c2"})))
+    assert decided.surplus == (keep_secret(stale),)
+    assert [write.place for write in decided.writes] == ["argo/c1-argocd"]
+    assert [item.reason for item in decided.rejections] == [Reason.FOREIGN_CLUSTER]
+    assert "bind the cluster set to another namespace" in decided.rejections[0].message
+
+
 def test_a_name_that_is_too_long_is_nobodys_trouble_where_there_is_no_profile() -> None:
     assert plan(situation(name="m" * 100, identity=identity("m" * 100), profiles=())) == Plan()
 
