@@ -139,7 +139,7 @@ class FanOutReconciler:
         plan = fanout.plan(origin, clusters, stored, held, now)
         await self.children.write(key, origin, plan, partial(self._wrote, key))
         stored = self.caches.there(origin, clusters)
-        setbacks = self.children.setbacks(key, _behind(origin, clusters, stored))
+        setbacks = self.children.setbacks(key, fanout.behind(origin, clusters, stored))
         failed = {name: item.error for name, item in setbacks.items() if item.told}
         spread = fanout_status.spread(origin, clusters, stored, failed, now)
         result = await self._report(key, origin, fanout_status.wanted(origin, spread, now))
@@ -180,7 +180,10 @@ class FanOutReconciler:
         self, key: Key, origin: FleetIdentity, clusters: frozenset[str], stored: Mapping[str, FleetIdentity]
     ) -> Held:
         """The clusters that could not be written, and are not tried again yet."""
-        setbacks, now = self.children.setbacks(key, _behind(origin, clusters, stored)), anyio.current_time()
+        setbacks, now = (
+            self.children.setbacks(key, fanout.behind(origin, clusters, stored)),
+            anyio.current_time(),
+        )
         waiting = {name: item for name, item in setbacks.items() if item.until > now}
         return Held(frozenset(waiting), frozenset(name for name, item in waiting.items() if not item.told))
 
@@ -217,18 +220,6 @@ class FanOutReconciler:
         for condition in wanted.conditions:
             if is_news(origin.status, condition):
                 self.observer.condition(origin, condition)
-
-
-def _behind(
-    origin: FleetIdentity, clusters: frozenset[str], stored: Mapping[str, FleetIdentity]
-) -> frozenset[str]:
-    """The clusters where something of ours must still be written."""
-    return frozenset(
-        name
-        for name in clusters
-        if (item := stored.get(name)) is None
-        or (fanout.is_child(item.metadata, origin) and not fanout.follows(item, origin))
-    )
 
 
 def sooner(result: Result, seconds: float | None) -> Result:

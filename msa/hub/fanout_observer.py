@@ -10,12 +10,12 @@ from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from msa.api import names
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import Condition
 from msa.hub.fanout_caches import ORIGINS
+from msa.hub.identity_reference import regarding
 from msa.runtime.metrics import Metrics
-from msa.runtime.recorder import EventRecorder, ObjectReference
+from msa.runtime.recorder import EventRecorder
 from msa.runtime.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -65,11 +65,11 @@ class FanOutTelemetry:
     def fanned_out(self, origin: FleetIdentity, *, created: int, rewritten: int) -> None:
         _log.info("fanned_out", created=created, rewritten=rewritten)
         message = f"made on {created} clusters, changed on {rewritten}"
-        self._recorder.record(_regarding(origin), "Normal", "FannedOut", message)
+        self._recorder.record(regarding(origin), "Normal", "FannedOut", message)
 
     def withdrawn(self, origin: FleetIdentity, count: int, why: str) -> None:
         _log.info("withdrawn", clusters=count, why=why)
-        self._recorder.record(_regarding(origin), "Normal", "Withdrawn", f"from {count} clusters: {why}")
+        self._recorder.record(regarding(origin), "Normal", "Withdrawn", f"from {count} clusters: {why}")
 
     def swept(self, origin: str, count: int) -> None:
         _log.warning("orphans_swept", origin=origin, clusters=count)
@@ -85,13 +85,7 @@ class FanOutTelemetry:
             why=condition.message,
         )
         kind = "Normal" if good else "Warning"
-        self._recorder.record(_regarding(origin), kind, condition.reason, condition.message)
-
-
-def _regarding(origin: FleetIdentity) -> ObjectReference:
-    metadata = origin.metadata
-    api_version = f"{names.GROUP}/{names.STORAGE_VERSION}"
-    return ObjectReference(api_version, names.KIND, metadata.namespace, metadata.name, metadata.uid)
+        self._recorder.record(regarding(origin), kind, condition.reason, condition.message)
 
 
 @define(eq=False)

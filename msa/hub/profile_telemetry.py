@@ -5,11 +5,11 @@ import logging
 import structlog
 from prometheus_client import Counter
 
-from msa.api import names
 from msa.api.fleet_identity import FleetIdentity
+from msa.hub.identity_reference import regarding
 from msa.policy.profiles import Reason, Rejection
 from msa.runtime.metrics import Metrics
-from msa.runtime.recorder import EventRecorder, ObjectReference
+from msa.runtime.recorder import EventRecorder
 
 _log = structlog.get_logger(__name__)
 
@@ -50,12 +50,8 @@ class ProfileTelemetry:
         self._refusals.labels(rejection.reason).inc()
         level = logging.DEBUG if repeated else logging.WARNING
         _log.log(level, "profile_secret_refused", reason=rejection.reason.value, why=rejection.message)
-        if repeated:
-            return
-        metadata = identity.metadata
-        version = f"{names.GROUP}/{names.STORAGE_VERSION}"
-        regarding = ObjectReference(version, names.KIND, metadata.namespace, metadata.name, metadata.uid)
-        self._recorder.record(regarding, "Warning", rejection.reason, rejection.message)
+        if not repeated:
+            self._recorder.record(regarding(identity), "Warning", rejection.reason, rejection.message)
 
     def published(self, profile: str, *, withdrawn: bool) -> None:
         _log.info("access_withdrawn" if withdrawn else "access_published", profile=profile)

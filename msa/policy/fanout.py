@@ -108,35 +108,39 @@ def plan(
         if name in stored and not is_child(stored[name].metadata, origin)
     }
     ours = {name: stored[name] for name in wanted if name in stored and name not in foreign}
-    behind = [name for name in wanted if name not in foreign and not _follows(ours.get(name), origin)]
-    open_ = [name for name in behind if name not in held.waiting and not _is_going(ours.get(name))]
-    drifted = [name for name in open_ if name in ours and _was_current(ours[name], origin)]
-    pending = [name for name in open_ if name not in drifted]
-    under_way = _under_way(ours, origin, now)
+    late = behind(origin, wanted, stored)
+    to_write = [name for name in sorted(late - held.waiting) if not _is_going(ours.get(name))]
+    drifted = {name for name in to_write if name in ours and _was_current(ours[name], origin)}
+    pending = [name for name in to_write if name not in drifted]
+    under_way = _under_way((child for name, child in ours.items() if name not in late), now)
     taken = len(under_way) + len(held.unclear - foreign.keys())
     free = max(0, concurrency(origin.spec, len(wanted)) - taken)
     turn, later = pending[:free], frozenset(pending[free:])
     return Plan(
         create=tuple(name for name in turn if name not in ours),
-        rewrite=tuple(ours[name] for name in (*drifted, *turn) if name in ours),
+        rewrite=tuple(ours[name] for name in (*sorted(drifted), *turn) if name in ours),
         later=later,
         foreign=tuple(foreign.values()),
         due=min(under_way, default=None) if later else None,
     )
 
 
-def _under_way(ours: Mapping[str, FleetIdentity], origin: FleetIdentity, now: datetime) -> list[datetime]:
-    """Until when each cluster holds its place that has the change and is not ready."""
-    found = (
-        _changed_until(child, now)
-        for child in ours.values()
-        if follows(child, origin) and judge(child, now).health is not Health.READY
+def behind(
+    origin: FleetIdentity, clusters: Iterable[str], stored: Mapping[str, FleetIdentity]
+) -> frozenset[str]:
+    """The clusters where something of ours must still be written."""
+    return frozenset(
+        name
+        for name in clusters
+        if (item := stored.get(name)) is None
+        or (is_child(item.metadata, origin) and not follows(item, origin))
     )
+
+
+def _under_way(current: Iterable[FleetIdentity], now: datetime) -> list[datetime]:
+    """Until when each child holds its cluster's place, of those that have the change and are not ready."""
+    found = (_changed_until(child, now) for child in current if judge(child, now).health is not Health.READY)
     return [until for until in found if until is not None and until > now]
-
-
-def _follows(child: FleetIdentity | None, origin: FleetIdentity) -> bool:
-    return child is not None and follows(child, origin)
 
 
 def _is_going(child: FleetIdentity | None) -> bool:

@@ -38,6 +38,7 @@ from msa.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.result import Key, Result
 from msa.runtime.store import Store, StoreWriter, key_of
+from tests.support import fleet
 
 TEAM = "team"
 ORIGIN = Key(f"{TEAM}/robot")
@@ -276,10 +277,5 @@ def reconciler_of(hub: FanOutHub, *, ephemeral: bool = False) -> FanOutReconcile
 
 
 async def settle(hub: FanOutHub, reconcile: FanOutReconciler, key: Key = ORIGIN) -> Result:
-    """Looks as the events of its own writes would make it look, until a look writes nothing."""
-    for _ in range(10):
-        before = len(hub.writes)
-        result = await reconcile(key)
-        if len(hub.writes) == before:
-            return result
-    raise AssertionError(f"it does not come to rest: {hub.writes}")
+    """As `fleet.settle`, for the origin."""
+    return await fleet.settle(hub, reconcile, key)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from attrs import define, evolve, field, frozen
@@ -333,7 +333,14 @@ def reconciler_of(
     )
 
 
-async def settle(fleet: Fleet, reconcile: Reconcile, key: Key = CLUSTER) -> Result:
+class Hub(Protocol):
+    """What is written there, in order."""
+
+    @property
+    def writes(self) -> list[str]: ...
+
+
+async def settle(fleet: Hub, reconcile: Reconcile, key: Key = CLUSTER) -> Result:
     """Looks as the events of its own writes would make it look, until a look writes nothing."""
     for _ in range(10):
         before = len(fleet.writes)
