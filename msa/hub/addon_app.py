@@ -17,7 +17,7 @@ from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
 from msa.hub.ingest import keep_binding, keep_config, keep_role, keep_work
 from msa.hub.objects import Objects
-from msa.hub.part import Common, Part
+from msa.hub.part import Common, Part, addons
 from msa.hub.ports import Kind
 from msa.hub.settings import ManagerSettings
 from msa.hub.telemetry import FleetCollector, Telemetry
@@ -48,12 +48,12 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
     informers = sources.informers(common, with_pull_secret=bool(settings.pull_secret))
     metrics.registry.register(FleetCollector(informers.addons.store))
     telemetry, freshness = Telemetry(metrics, common.recorder, version), Freshness()
-    addons, fleet, requests = (
+    clusters, fleet, requests = (
         WorkQueue(name, Backoff(common.rng), metrics)
         for name in ("managedclusteraddon", "clustermanagementaddon", "certificatesigningrequest")
     )
     caches, writes = informers.caches, sources.writes()
-    informers.subscribe(Triggers(caches, informers.requests.store, addons, fleet, requests))
+    informers.subscribe(Triggers(caches, informers.requests.store, clusters, fleet, requests))
     reconciler = AddonReconciler(
         caches,
         writes,
@@ -67,7 +67,7 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
     approval = ApprovalReconciler(informers.requests.store, caches.clusters, caches.addons, writes, telemetry)
     controllers = (
         Controller(
-            addons,
+            clusters,
             reconciler,
             workers=settings.workers,
             freshness=freshness,
@@ -103,7 +103,7 @@ class _Informers:
     def own(self) -> tuple[Informer[Any], ...]:
         """Those that are not shared with others."""
         found = (
-            *(self.addons, self.fleet, self.configs, self.works),
+            *(self.fleet, self.configs, self.works),
             *(self.roles, self.bindings, self.requests, self.pull_secrets),
         )
         return tuple(informer for informer in found if informer is not None)
@@ -154,9 +154,7 @@ class _Sources:
         named_work = f"metadata.name={names.DEPLOY_WORK}"
         secret = f"metadata.name={settings.pull_secret}"
         return cls(
-            addons=Resource(
-                hub, Selection(ours, version, "managedclusteraddons", fields=_NAMED), ManagedClusterAddOn
-            ),
+            addons=addons(hub, version),
             fleet=Resource(
                 hub,
                 Selection(ours, version, "clustermanagementaddons", fields=_NAMED),
@@ -194,7 +192,7 @@ class _Sources:
         rng, metrics = common.rng, common.metrics
         return _Informers(
             clusters=common.clusters,
-            addons=Informer(self.addons, rng, metrics),
+            addons=common.addons,
             fleet=Informer(self.fleet, rng, metrics),
             configs=Informer(self.configs, rng, metrics, transform=keep_config, optional=True),
             works=Informer(self.works, rng, metrics, transform=keep_work),

@@ -16,10 +16,10 @@ from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import StoredFleetIdentity
 from msa.hub import addon_app, fanout_app, profiles_app
-from msa.hub.discovery import addon_version, require_identities
+from msa.hub.discovery import addon_version
 from msa.hub.fanout_caches import IDENTITY_INDEXES
 from msa.hub.ingest import keep_identity
-from msa.hub.part import Common, Part
+from msa.hub.part import Common, Part, addons
 from msa.hub.settings import DeployMode, ManagerSettings
 from msa.kube import credentials
 from msa.kube.discovery import served
@@ -80,15 +80,15 @@ class _Manager:
             self.metrics,
             busy=lambda: self.hub.under_way > 0,
         )
-        common = self._common(recorder)
+        common = self._common(recorder, version)
         parts = [fanout_app.part(common, ephemeral=self.settings.feature_gates.ephemeral_identity)]
         if self.settings.feature_gates.cluster_profile:
             parts.append(profiles_app.part(common, publish=self.settings.publish_access_providers))
-        if version:
+        if self.settings.deploy_mode is DeployMode.DEPLOYMENT:
             parts.append(addon_app.part(common, self.settings, version=version))
         await self._supervisor(common, parts).run()
 
-    def _common(self, recorder: EventRecorder) -> Common:
+    def _common(self, recorder: EventRecorder, version: str) -> Common:
         identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL)
         clusters = Selection(cluster_api.GROUP, "v1", "managedclusters")
         stored = Resource(self.hub, identities, StoredFleetIdentity)
@@ -98,6 +98,7 @@ class _Manager:
             self.metrics,
             recorder,
             clusters=Informer(Resource(self.hub, clusters, ManagedCluster), self.rng, self.metrics),
+            addons=Informer(addons(self.hub, version), self.rng, self.metrics),
             identities=Informer(
                 stored, self.rng, self.metrics, transform=keep_identity, indexes=IDENTITY_INDEXES
             ),
@@ -105,17 +106,13 @@ class _Manager:
         )
 
     async def _version(self) -> str:
-        """Of OCM's addon API, "" where OCM deploys the addon by itself. Raises StartError."""
-        ask = partial(served, self.hub)
+        """Of OCM's addon API. Raises StartError."""
         try:
-            if self.settings.deploy_mode is DeployMode.DEPLOYMENT:
-                return await addon_version(ask)
-            await require_identities(ask)
+            return await addon_version(partial(served, self.hub))
         except ApiError as error:
             raise StartError(
                 f"the hub at {self.hub.credential.server} does not answer: {error.reason}: {error.message}"
             ) from None
-        return ""
 
     def _supervisor(self, common: Common, parts: Sequence[Part]) -> Supervisor:
         settings = self.settings
@@ -123,7 +120,7 @@ class _Manager:
         return Supervisor(
             metrics=self.metrics,
             addresses=Addresses(settings.metrics_address, settings.health_address),
-            informers=(common.clusters, common.identities, *informers),
+            informers=(common.clusters, common.addons, common.identities, *informers),
             controllers=tuple(controller for part in parts for controller in part.controllers),
             always={"reloading of the hub's credential": self.hub.run},
             leading={"sending of Events": common.recorder.run},

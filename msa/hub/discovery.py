@@ -1,33 +1,22 @@
 """What the manager needs a hub to serve, and which version of OCM's addon API it speaks there."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 
 from msa.api import addon, cluster, names, work
 from msa.runtime.supervisor import StartError
 
 _OCM = "install Open Cluster Management"
-_IDENTITIES = (
+_NEEDED = (
     (names.GROUP, names.STORAGE_VERSION, names.PLURAL, "install this addon's CRD: make install"),
     (cluster.GROUP, "v1", "managedclusters", _OCM),
+    (work.GROUP, "v1", "manifestworks", _OCM),
 )
-_DEPLOYING = (*_IDENTITIES, (work.GROUP, "v1", "manifestworks", _OCM))
 _ADDON_KINDS = frozenset(("clustermanagementaddons", "managedclusteraddons"))
 """Both of one version, the newest that has them."""
 
 Served = Callable[[str, str], Awaitable[AbstractSet[str]]]
 """The plural names that a group serves in a version; none where it is not served."""
-
-
-async def require_identities(served: Served) -> None:
-    """What there must be for identities alone.
-
-    Raises:
-        StartError: something is missing; it names all that is, with the remedy.
-        ApiError: the server does not say.
-    """
-    if missing := await _missing(served, _IDENTITIES):
-        raise StartError("; ".join(missing))
 
 
 async def addon_version(served: Served) -> str:
@@ -37,7 +26,7 @@ async def addon_version(served: Served) -> str:
         StartError: something is missing; it names all that is, with the remedy.
         ApiError: the server does not say.
     """
-    missing = await _missing(served, _DEPLOYING)
+    missing = await _missing(served)
     absent = {
         version: _ADDON_KINDS - await served(addon.GROUP, version)
         for version in (addon.V1BETA1, addon.V1ALPHA1)
@@ -52,9 +41,9 @@ async def addon_version(served: Served) -> str:
     return version
 
 
-async def _missing(served: Served, needed: Iterable[tuple[str, str, str, str]]) -> list[str]:
+async def _missing(served: Served) -> list[str]:
     return [
         f"{plural}.{group}/{version} is not served by the hub: {remedy}"
-        for group, version, plural, remedy in needed
+        for group, version, plural, remedy in _NEEDED
         if plural not in await served(group, version)
     ]

@@ -5,9 +5,12 @@ from typing import Any
 
 from attrs import frozen
 
+from msa.api import addon as addon_api
+from msa.api import names
+from msa.api.addon import ManagedClusterAddOn
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
-from msa.kube.resources import Resource
+from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
 from msa.runtime.controller import Controller
 from msa.runtime.informer import Informer
@@ -23,6 +26,7 @@ class Common:
         rng: for jitter.
         metrics: where they count.
         recorder: of their Events.
+        addons: ours, on each cluster.
         stored: where ManagedServiceAccounts are written.
     """
 
@@ -31,8 +35,17 @@ class Common:
     metrics: Metrics
     recorder: EventRecorder
     clusters: Informer[ManagedCluster]
+    addons: Informer[ManagedClusterAddOn]
     identities: Informer[FleetIdentity]
     stored: Resource[StoredFleetIdentity]
+
+
+def addons(hub: Transport, version: str) -> Resource[ManagedClusterAddOn]:
+    """Our addon on each cluster, in this version of OCM's API."""
+    named = f"metadata.name={names.ADDON}"
+    return Resource(
+        hub, Selection(addon_api.GROUP, version, "managedclusteraddons", fields=named), ManagedClusterAddOn
+    )
 
 
 @frozen

@@ -5,7 +5,7 @@ from collections.abc import Set as AbstractSet
 
 import pytest
 
-from msa.hub.discovery import Served, addon_version, require_identities
+from msa.hub.discovery import Served, addon_version
 from msa.runtime.supervisor import StartError
 
 ADDON = "addon.open-cluster-management.io"
@@ -90,14 +90,3 @@ async def test_kinds_spread_over_versions_are_no_version_to_speak() -> None:
     }
     with pytest.raises(StartError, match=r"clustermanagementaddons.*managedclusteraddons"):
         await addon_version(_hub(dict(HUB) | spread))
-
-
-async def test_for_identities_alone_neither_works_nor_addons_are_needed() -> None:
-    await require_identities(_hub(_without(WORKS, (ADDON, "v1alpha1"), (ADDON, "v1beta1"))))
-
-
-async def test_without_clusters_there_are_no_identities() -> None:
-    with pytest.raises(
-        StartError, match=r"managedclusters\.cluster\.open-cluster-management\.io/v1 is not served"
-    ):
-        await require_identities(_hub(_without(CLUSTERS)))
