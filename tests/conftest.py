@@ -11,6 +11,8 @@ import structlog
 import structlog.testing
 from trio.testing import MockClock
 
+from hack.pki import Authority
+
 # What the code under test logs is asserted where it matters (`logged`); elsewhere it only hides a failure's own output.
 _QUIET = structlog.make_filtering_bound_logger(logging.CRITICAL)
 structlog.configure(wrapper_class=_QUIET)
@@ -29,6 +31,14 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 def now() -> Callable[[], datetime]:
     """Wall time that moves with the virtual clock."""
     return lambda: START + timedelta(seconds=anyio.current_time())
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A CA's certificate, in PEM."""
+    folder = tmp_path_factory.mktemp("ca")
+    Authority.create(folder, "c1")
+    return (folder / "ca.crt").read_bytes()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import structlog
 from attrs import define, field
 from prometheus_client import CollectorRegistry
 
+from msa import pem
 from msa.api import cluster as clusters
 from msa.api import names
 from msa.api.core import Secret
@@ -45,7 +46,7 @@ def tls_context(ca: bytes) -> ssl.SSLContext:
     """A new one that trusts these CAs in PEM alone.
 
     Raises:
-        OSError, ValueError, TypeError: they are none.
+        ValueError: they are none.
     """
     if not ca:  # the system's would be trusted
         raise ValueError("there are none")
@@ -174,7 +175,7 @@ def _ready(stored: StoredIdentity) -> bool:
 
 
 def _pem(ca_bundle: str) -> bytes:
-    """Empty where it is no base64, which an API server does not let pass."""
+    """The bundle as every library takes it; empty where it holds no certificate that can be read."""
     with suppress(ValueError):
-        return b64decode(ca_bundle)
+        return pem.cleaned(b64decode(ca_bundle))
     return b""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from msa import pem
 from msa.api import jwt, names
 from msa.api.core import Secret
 from msa.api.meta import ObjectMeta
@@ -18,7 +19,7 @@ class Held:
     """What a good Secret holds.
 
     Attributes:
-        ca: `ca.crt`, which has at least the beginning of a certificate.
+        ca: `ca.crt` as every library takes it, and where none does, at least with the beginning of a certificate.
         expires_at: as the token itself says.
     """
 
@@ -58,7 +59,7 @@ def _held(secret: Secret) -> Held | str:
     ca = _entry(secret, names.SECRET_KEY_CA)
     if _CERTIFICATE not in ca:  # without one, the token would go to whoever the system trusts
         return f"holds no certificate in {names.SECRET_KEY_CA}"
-    return Held(Token(token.decode()), ca, expires_at)
+    return Held(Token(token.decode()), pem.cleaned(ca) or ca, expires_at)
 
 
 def _entry(secret: Secret, key: str) -> bytes:

@@ -81,7 +81,7 @@ class ClusterCredential:
 
         try:
             return tls_context(self.ca)
-        except (OSError, ValueError, TypeError) as error:  # TypeError: text that is not ASCII
+        except ValueError as error:
             raise TokenError(
                 f"the CAs of cluster {self.cluster} are not usable, see ca.crt of Secret {self.cluster}/{self.name} on the hub and"
                 f" caBundle of ManagedCluster {self.cluster}: {error}"

@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 import anyio
 
+from msa import pem
 from msa.api.token import Token
 from msa.client.content import Content, Held
 from msa.client.credential import Address, ClusterCredential
@@ -205,7 +206,7 @@ class Follower:
             return
         current.ssl_context()  # the judge of what is one
         for trusting in self._contexts:
-            trusting.load_verify_locations(cadata=current.ca.decode())
+            trusting.load_verify_locations(cadata=b"".join(pem.certificates(current.ca)))
         if self._ca_file is not None:
             self._write_ca(self._ca_file, current.ca)
 

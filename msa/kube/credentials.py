@@ -16,6 +16,7 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from msa import pem
 from msa.kube.proxies import proxy_of_environment
 from msa.kube.tls import CA, context
 
@@ -34,7 +35,7 @@ class Credential:
     Attributes:
         server: its address, without blanks around it and a slash at the end.
         authorization: value of the Authorization header, "" with a client certificate.
-        ca: the CA bundle in PEM, empty where the system's CAs are trusted.
+        ca: the CA bundle in PEM that every reader takes, empty where the system's CAs are trusted.
         tls: ready to use; None for plain http.
         files: what it was read from.
         digest: of everything that was read, to see a change.
@@ -128,7 +129,7 @@ def of_pod(instead: str) -> Credential:
         return Credential(
             server=server,
             authorization=f"Bearer {token.decode().strip()}",
-            ca=ca,
+            ca=pem.cleaned(ca),
             tls=context({CA: ca}, verify=True),
             files=files.paths,
             digest=files.digest,

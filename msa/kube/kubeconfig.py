@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
+from msa import pem
 from msa.kube import yaml_text
 from msa.kube.credentials import Credential, CredentialError, Files, one_line
 from msa.kube.proxies import proxy_of_environment
-from msa.kube.tls import CA, CERTIFICATE, KEY, context
+from msa.kube.tls import CA, CERTIFICATE, KEY, context, trusted
 
 _OUT_OF_SHAPE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
 """What is raised where a document says something else than is expected."""
@@ -170,7 +171,7 @@ class Kubeconfig:
         return Credential(
             server=server,
             authorization=proof.authorization,
-            ca=tls.get(CA, b""),
+            ca=pem.cleaned(tls.get(CA, b"")),
             tls=self._tls_context(tls, also_trusted) if scheme == "https" else None,
             files=self.files.paths,
             digest=self.files.digest,
@@ -185,7 +186,7 @@ class Kubeconfig:
         try:
             made = context(tls, verify=not self.cluster.get("insecure-skip-tls-verify"))
             if also_trusted is not None:
-                made.load_verify_locations(cadata=self.files.read(also_trusted).decode())
+                made.load_verify_locations(cadata=trusted(self.files.read(also_trusted)))
         except (OSError, ValueError) as error:  # an SSLError is an OSError
             raise CredentialError(
                 f"kubeconfig {self.name}: the certificates cannot be used: {one_line(error)}"

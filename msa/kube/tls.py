@@ -5,6 +5,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from msa import pem
+
 CA, CERTIFICATE, KEY = "certificate-authority", "client-certificate", "client-key"
 """The kubeconfig's names for them."""
 
@@ -17,10 +19,10 @@ def context(tls: Mapping[str, bytes], *, verify: bool) -> ssl.SSLContext:
         verify: whether the server must prove who it is.
 
     Raises:
-        OSError: they are no certificates and no key (an SSLError is one).
-        ValueError: they are no text.
+        OSError: the client's certificate and key cannot be used (an SSLError is one).
+        ValueError: the CA bundle holds no certificate that can be read.
     """
-    made = ssl.create_default_context(cadata=tls[CA].decode() if tls.get(CA) else None)
+    made = ssl.create_default_context(cadata=trusted(tls[CA]) if tls.get(CA) else None)
     # As Go does, whatever this version of Python does: an intermediate authority may be all that is trusted, and a certificate without
     # the identifier of its authority's key, which many clusters have, is good.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -32,6 +34,17 @@ def context(tls: Mapping[str, bytes], *, verify: bool) -> ssl.SSLContext:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made
+
+
+def trusted(bundle: bytes) -> bytes:
+    """The certificates of a CA bundle as `ssl` takes them, whatever else the bundle holds.
+
+    Raises:
+        ValueError: it holds none that can be read.
+    """
+    if not (found := pem.certificates(bundle)):
+        raise ValueError("the CA bundle holds no certificate that can be read: it must be PEM")
+    return b"".join(found)
 
 
 @contextmanager

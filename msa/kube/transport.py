@@ -18,7 +18,7 @@ from yarl import URL
 
 import msa
 from msa.kube import credentials
-from msa.kube.credentials import Credential, CredentialError
+from msa.kube.credentials import Credential, CredentialError, one_line
 from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
 from msa.kube.skew import ClockSkew
 from msa.runtime.errors import ApiError, Throttled, Unauthorized
@@ -128,6 +128,7 @@ class Transport:
         self._fence = fence
         self._sessions: _Sessions | None = None
         self._retired: list[tuple[float, _Sessions]] = []
+        self._reloading = asyncio.Lock()
         self._skew = ClockSkew()
         self._host = ""
         self._counters: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
@@ -159,11 +160,23 @@ class Transport:
                 del self._retired[0]
 
     async def reload(self) -> None:
-        """Takes the credential anew; the old one is kept when it cannot be read. Requests under way finish on the old one."""
+        """Takes the credential anew; the old one is kept when it cannot be read. Requests under way finish on the old one.
+
+        Requests that are refused together wait for one reading: it may start a program.
+        """
+        used = self._sessions
+        async with self._reloading:
+            if self._sessions is used:
+                await self._reload()
+
+    async def _reload(self) -> None:
         try:
             credential = await self._load()
         except CredentialError as error:
             _log.warning("credential_kept", problem=str(error))
+            return
+        except Exception as error:  # noqa: BLE001 - a bug of ours, or a file that nobody thought of, must not end who holds a good one
+            _log.error("credential_kept", problem=f"{type(error).__name__}: {one_line(error)}")
             return
         if _shown(credential) != _shown(self.credential):
             _log.info("credential_reloaded", server=credential.server)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from attrs import field, frozen
 
+from msa import pem
 from msa.api import addon as api
 from msa.api import cluster as cluster_api
 from msa.api import names
@@ -184,14 +185,14 @@ def _proxy_ca(proxy: ProxyConfig, where: str) -> str:
     if not proxy.ca_bundle:
         return ""
     try:
-        bundle = b64decode(proxy.ca_bundle, validate=True).decode()
+        bundle = pem.cleaned(b64decode("".join(proxy.ca_bundle.split()), validate=True))
     except ValueError:
-        bundle = ""
-    if "-----BEGIN CERTIFICATE-----" not in bundle:
+        bundle = b""
+    if not bundle:
         raise Misconfigured(
-            f"{where}: spec.proxyConfig.caBundle: no PEM certificate in it: write base64 of PEM"
+            f"{where}: spec.proxyConfig.caBundle: it holds no certificate that can be read: write base64 of PEM"
         )
-    return bundle
+    return bundle.decode()
 
 
 def _resources(requirements: tuple[ContainerResources, ...], where: str) -> dict[str, Any] | None:

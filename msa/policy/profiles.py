@@ -5,6 +5,7 @@ does: the profile has the cluster's name.
 """
 
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
@@ -12,6 +13,7 @@ from typing import Any, Final
 import msgspec
 from attrs import frozen
 
+from msa import pem
 from msa.api import names
 from msa.api.addon import LABEL_CLUSTER
 from msa.api.cluster import ManagedCluster
@@ -289,5 +291,15 @@ def _providers(cluster: ManagedCluster | None) -> tuple[Provider, ...]:
         "name": EXEC_EXTENSION,
         "extension": {"clusterName": cluster.metadata.name},
     }
-    trust = {"certificate-authority-data": config.ca_bundle} if config.ca_bundle else {}
+    trust = {"certificate-authority-data": _readable(config.ca_bundle)} if config.ca_bundle else {}
     return ({"name": MANAGER, "cluster": {"server": config.url, **trust, "extensions": [extension]}},)
+
+
+def _readable(ca_bundle: str) -> str:
+    """The bundle as clients in every language take it. One without any certificate stays: without it they would trust the system's."""
+    try:
+        bundle = b64decode(ca_bundle)
+    except ValueError:
+        return ca_bundle
+    readable = pem.cleaned(bundle)
+    return b64encode(readable).decode() if readable and readable != bundle else ca_bundle

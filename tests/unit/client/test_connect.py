@@ -143,11 +143,11 @@ _TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIiwiaWF0IjowLCJleHAiOjk5OTk5OTk5OTl9.
 
 
 async def test_address_and_ca_of_the_cluster_come_from_the_first_of_its_configs_that_has_one(
-    server: Server, source: TokenSource
+    server: Server, source: TokenSource, ca: bytes
 ) -> None:
     configs = [
         {},
-        {"url": "https://c1.example:6443/", "caBundle": b64encode(b"front").decode()},
+        {"url": "https://c1.example:6443/", "caBundle": b64encode("# für c1\n".encode() + ca).decode()},
         {"url": "x"},
     ]
     server.answers[_SECRET] = 200, _stored(_TOKEN)
@@ -158,7 +158,7 @@ async def test_address_and_ca_of_the_cluster_come_from_the_first_of_its_configs_
     credential = await source.get("c1", "n")
     assert credential.token.reveal() == _TOKEN
     assert credential.server == "https://c1.example:6443"
-    assert credential.ca == _CA + b"\nfront"
+    assert credential.ca == _CA + b"\n" + ca
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,13 @@ def test_a_good_secret_gives_the_token_its_ca_and_what_the_token_says_of_its_end
     assert _TOKEN not in repr(read)
 
 
+def test_of_a_bundle_with_text_and_a_bad_certificate_the_good_ones_are_kept(ca: bytes) -> None:
+    bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    read = content.read(_secret({"token": _TOKEN, "ca.crt": f"# für c1\n{bad}{ca.decode()}"}))
+    assert isinstance(read.held, Held)
+    assert read.held.ca == ca
+
+
 @pytest.mark.parametrize(
     ("secret", "problem"),
     [

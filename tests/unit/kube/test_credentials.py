@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from hack.pki import Authority
+from msa.kube import credentials
 from msa.kube.credentials import CredentialError, changed, from_kubeconfig, from_pod
 
 
@@ -275,6 +276,37 @@ async def test_the_ca_of_a_proxy_is_trusted_besides_and_watched_but_is_not_the_s
     assert bundle in found.files
     bundle.write_bytes((pki / "ca.crt").read_bytes())
     assert changed(found)
+
+
+_TEXT = "# Főtanúsítvány\n".encode() + b"# Autorit\xe9\n"
+_BAD = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+async def test_text_and_a_bad_certificate_in_a_bundle_hinder_nobody(pki: Path) -> None:
+    good = (pki / "ca.crt").read_bytes()
+    (pki / "ca.crt").write_bytes(_TEXT + _BAD + good)
+    (pki / "proxy.crt").write_bytes(_TEXT + _BAD + good)
+    found = await from_kubeconfig(_write(pki, {"token": "t"}), also_trusted=pki / "proxy.crt")
+    assert found.tls is not None
+    assert len(found.tls.get_ca_certs()) == 1
+    assert found.ca == good, "what others are given has no more in it than every reader takes"
+
+
+async def test_text_in_the_pods_bundle_hinders_nobody(pki: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = (pki / "ca.crt").read_bytes()
+    (pki / "ca.crt").write_bytes(_TEXT + _BAD + good)
+    (pki / "token").write_text("t")
+    monkeypatch.setattr(credentials, "_POD", pki)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "1")
+    assert credentials.of_pod("--kubeconfig").ca == good
+
+
+@pytest.mark.parametrize("bundle", [b"", _TEXT, _BAD])
+async def test_a_bundle_without_any_certificate_is_refused(pki: Path, bundle: bytes) -> None:
+    (pki / "proxy.crt").write_bytes(bundle)
+    with pytest.raises(CredentialError, match="holds no certificate that can be read"):
+        await from_kubeconfig(_write(pki, {"token": "t"}), also_trusted=pki / "proxy.crt")
 
 
 async def test_a_proxys_ca_that_is_not_there_is_named(pki: Path) -> None:

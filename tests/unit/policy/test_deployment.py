@@ -1,5 +1,5 @@
 import json
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from msa.policy.deployment import Misconfigured, Workload
 
 IMAGE = "quay.io/open-cluster-management/managed-serviceaccount:v1"
 REGISTRIES = "open-cluster-management.io/image-registries"
-CA = "# é\n-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"
+_BAD = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 WHERE = "AddOnDeploymentConfig open-cluster-management-addon/slim"
 
 
@@ -139,8 +139,9 @@ def test_the_proxy_goes_to_the_agents_environment(proxy: dict[str, str], expecte
     assert workload({"proxyConfig": proxy}).environment == expected
 
 
-def test_the_proxys_certificates_are_taken_as_they_are_comments_and_all() -> None:
-    assert workload({"proxyConfig": {"caBundle": b64encode(CA.encode()).decode()}}).proxy_ca == CA
+def test_of_the_proxys_bundle_the_certificates_are_taken_that_can_be_read(ca: bytes) -> None:
+    encoded = encodebytes(b"# \xe9\n" + _BAD + ca).decode()
+    assert workload({"proxyConfig": {"caBundle": encoded}}).proxy_ca == ca.decode()
 
 
 OURS = "deployments:managed-serviceaccount-addon-agent:addon-agent"
@@ -235,6 +236,11 @@ WRONG: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "certificates that are no text": (
         {"proxyConfig": {"caBundle": "/////w=="}},
+        "spec.proxyConfig.caBundle",
+        "write base64 of PEM",
+    ),
+    "certificates of which none can be read": (
+        {"proxyConfig": {"caBundle": b64encode(_BAD).decode()}},
         "spec.proxyConfig.caBundle",
         "write base64 of PEM",
     ),

@@ -1,5 +1,7 @@
 """Which copies of a credential ClusterProfiles shall have, and what they shall say of the way to their clusters."""
 
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -281,6 +283,24 @@ def test_without_a_ca_the_systems_authorities_are_trusted() -> None:
     published = publish(shown(Access()), reached(ClientConfig(SERVER)))
     assert published is not None
     assert published[0]["cluster"].keys() == {"server", "extensions"}
+
+
+@pytest.mark.parametrize(
+    ("stored", "published"),
+    [
+        (lambda ca: "# für c1\n".encode() + ca, lambda ca: ca),
+        (lambda ca: ca, lambda ca: ca),
+        (lambda _: b"none", lambda _: b"none"),
+    ],
+    ids=["with text", "alone", "none"],
+)
+def test_of_a_cas_bundle_what_every_client_takes_is_published(
+    ca: bytes, stored: Callable[[bytes], bytes], published: Callable[[bytes], bytes]
+) -> None:
+    """Where there is no certificate in it, a client must not trust the system's in its place."""
+    found = publish(shown(Access()), reached(ClientConfig(SERVER, b64encode(stored(ca)).decode())))
+    assert found is not None
+    assert b64decode(found[0]["cluster"]["certificate-authority-data"]) == published(ca)
 
 
 def test_what_is_published_already_is_not_written_again() -> None:
