@@ -127,6 +127,9 @@ class _Replay:
     ) -> Page[ManagedServiceAccount]:
         raise NotImplementedError
 
+    async def rest(self, seconds: float) -> bool:
+        raise NotImplementedError
+
     @asynccontextmanager
     async def watch(
         self,

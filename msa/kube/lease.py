@@ -68,6 +68,9 @@ class KubeLease:
     async def update(self, record: LeaseRecord) -> LeaseRecord:
         return _record(await self._leases.patch(self._name, self._body(record), into=_Lease))
 
+    async def rest(self, seconds: float) -> bool:
+        return await self._leases.rest(seconds)
+
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
         known = record.resource_version if record is not None else ""
         with anyio.move_on_after(seconds):

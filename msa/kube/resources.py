@@ -159,6 +159,9 @@ class Resource(Generic[T]):
                 spoilt.append(Unreadable(decode(raw, PartialObject), str(error)))
         return Page(items, page.metadata.resource_version, page.metadata.continue_token, spoilt)
 
+    async def rest(self, seconds: float) -> bool:
+        return await self._transport.connectivity.rest(seconds)
+
     @asynccontextmanager
     async def watch(
         self, *, resource_version: str, initial_events: bool, timeout_seconds: int

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
+import anyio
 import structlog
 from attrs import define, field
 from prometheus_client import Counter, Histogram
@@ -21,6 +22,7 @@ from msa.kube import credentials
 from msa.kube.credentials import Credential, CredentialError, one_line
 from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
 from msa.kube.skew import ClockSkew
+from msa.runtime.connectivity import Connectivity
 from msa.runtime.errors import ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
 
@@ -29,6 +31,7 @@ INACTIVITY_SECONDS = 100.0
 
 _REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
+_PROBE = aiohttp.ClientTimeout(total=5.0, sock_connect=1.5)
 _POOL = 16
 _IDLE_SECONDS = 15.0
 _RELOAD_SECONDS = 5.0
@@ -36,6 +39,7 @@ _GRACE_SECONDS = 30.0
 _MOST_REPEATS = 3
 _LONGEST_REPEAT_WAIT = 10.0
 _LEAST_FAILURE = 400
+_LEAST_BREAKDOWN = 500
 _JSON = "application/json"
 _log = structlog.get_logger(__name__)
 
@@ -79,6 +83,10 @@ class _Sessions:
         self.streams = self._session(
             0, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self.inactivity)
         )
+
+    def probe(self) -> aiohttp.ClientSession:
+        """For one small request: what is left of an outage in the pools does not hold it up."""
+        return self._session(1, _PROBE)
 
     def _session(self, limit: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
         headers = {"Accept": _JSON, "User-Agent": f"msa/{msa.__version__}"}
@@ -133,6 +141,7 @@ class Transport:
         self._host = ""
         self._counters: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self.under_way = 0
+        self.connectivity = Connectivity(self._probe, lambda: self.credential.server)
 
     async def open(self) -> None:
         """Reads the credential; connects nowhere yet.
@@ -149,7 +158,12 @@ class Transport:
         self._sessions = None
 
     async def run(self) -> None:
-        """Watches over the credential's files, for ever."""
+        """Watches over the credential's files and the server's return from outages, for ever."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.connectivity.run)
+            await self._keep_credential()
+
+    async def _keep_credential(self) -> None:
         while True:
             await asyncio.sleep(_RELOAD_SECONDS)
             if credentials.changed(self.credential):
@@ -265,8 +279,7 @@ class Transport:
             ) as response:
                 content = await response.read()
         except TRANSPORT_ERRORS as error:
-            self._count("<error>", method, start)
-            raise from_exception(error) from None
+            raise self._failed(error, method, start) from None
         finally:
             self.under_way -= 1
         self._count(str(response.status), method, start)
@@ -291,8 +304,7 @@ class Transport:
                 server_hostname=sessions.credential.tls_server_name or None,
             )
         except TRANSPORT_ERRORS as error:
-            self._count("<error>", "WATCH", start)
-            raise from_exception(error) from None
+            raise self._failed(error, "WATCH", start) from None
         try:
             self._count(str(response.status), "WATCH", start)
             self._answered(response, sent)
@@ -341,7 +353,31 @@ class Transport:
         requests.inc()
         seconds.observe(time.monotonic() - start)
 
+    def _failed(self, error: BaseException, method: str, start: float) -> ApiError:
+        """There was no answer. A certificate that is not trusted comes from a server that is there."""
+        self._count("<error>", method, start)
+        if not isinstance(error, aiohttp.ClientSSLError):
+            self.connectivity.failed()
+        return from_exception(error)
+
+    async def _probe(self) -> int:
+        """The status of a small request, 0 without an answer."""
+        sessions = self._open_sessions
+        name = sessions.credential.tls_server_name or None
+        try:
+            async with (
+                sessions.probe() as session,
+                session.get(self._url("/readyz"), allow_redirects=False, server_hostname=name) as response,
+            ):
+                return response.status
+        except TRANSPORT_ERRORS:
+            return 0
+
     def _answered(self, response: aiohttp.ClientResponse, sent: float) -> None:
+        if response.status < _LEAST_FAILURE:
+            self.connectivity.answered()
+        elif response.status >= _LEAST_BREAKDOWN:
+            self.connectivity.failed()
         self._skew.answered(response.headers.get("Date"), sent, time.time(), time.monotonic())
 
 

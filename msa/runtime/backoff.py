@@ -93,3 +93,7 @@ class StreamBackoff:
         self._ceiling = min(_LONGEST_RECONNECT, self._ceiling * 2)
         self._due = now + delay
         return delay
+
+    def reset(self) -> None:
+        """The next failure counts as the first."""
+        self._ceiling = _FIRST_RECONNECT

@@ -75,6 +75,10 @@ class ListWatch(Protocol[T]):
         """
         ...
 
+    async def rest(self, seconds: float) -> bool:
+        """Returns after so many seconds, or as soon as the server is back after an outage; True then."""
+        ...
+
 
 @frozen
 class LeaseRecord:
@@ -114,4 +118,8 @@ class LeaseLock(Protocol):
 
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
         """Returns when the stored Lease is no longer `record`, or after `seconds`. Errors end the wait early, raised."""
+        ...
+
+    async def rest(self, seconds: float) -> bool:
+        """Returns after so many seconds, or as soon as the server is back after an outage; True then."""
         ...

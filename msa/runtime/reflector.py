@@ -144,8 +144,7 @@ class Reflector(Generic[T]):
         try:
             match state:
                 case Waiting(least=least):
-                    await anyio.sleep(max(least, self._backoff.next(anyio.current_time())))
-                    return Waited()
+                    return await self._wait(least)
                 case Syncing(method=Method.STREAM, at_least=version):
                     return await self._stream(version)
                 case Syncing(method=method, at_least=version):
@@ -154,6 +153,14 @@ class Reflector(Generic[T]):
                     return await self._watch(version)
         except ApiError as error:
             return Broke(error, state.version if isinstance(state, Watching) else "")
+
+    async def _wait(self, least: float) -> Outcome:
+        """A server that is back after an outage is asked at once, unless it said how long to wait."""
+        delay = self._backoff.next(anyio.current_time())
+        await anyio.sleep(least)
+        if await self._source.rest(delay - least):
+            self._backoff.reset()
+        return Waited()
 
     def _note(self, outcome: Outcome) -> None:
         match outcome:

@@ -28,6 +28,7 @@ from msa.runtime.events import (
     WatchEvent,
 )
 from msa.runtime.ports import Page
+from tests.support.patient import Patient
 from tests.support.wire import Meta, Thing, Wire, lines_of, pad
 
 _BOOKMARK_SECONDS = 60.0
@@ -73,7 +74,7 @@ _AS_EVENT = {
 }
 
 
-class ScriptedServer:
+class ScriptedServer(Patient):
     """Implements `ListWatch[Thing]`.
 
     Attributes:
@@ -86,6 +87,7 @@ class ScriptedServer:
     resource = "things.test"
 
     def __init__(self, *, streams_lists: bool = True) -> None:
+        super().__init__()
         self.objects: dict[str, Thing] = {}
         self.version = 1
         self.states = {1: self.objects}

@@ -34,6 +34,9 @@ class Lock:
         self.stored = evolve(record, resource_version=str(int(record.resource_version) + 1))
         return self.stored
 
+    async def rest(self, seconds: float) -> bool:
+        raise NotImplementedError
+
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
         raise NotImplementedError
 

@@ -11,6 +11,7 @@ from msa.runtime.informer import SILENCE_SECONDS, Informer
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import Page, WatchStream
 from msa.runtime.store import Change
+from tests.support.patient import Patient
 from tests.support.scripted_server import Fault, ScriptedServer
 from tests.support.wire import Thing
 
@@ -199,7 +200,7 @@ async def test_a_watch_that_the_server_has_taken_is_well_though_nothing_comes(
 async def test_nobody_waits_for_an_optional_resource_that_cannot_be_had(
     refusal: ApiError, registry: CollectorRegistry
 ) -> None:
-    class Refusing:
+    class Refusing(Patient):
         resource = "things"
 
         async def list(

@@ -12,6 +12,7 @@ from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Fenced, Networ
 from msa.runtime.leader import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, Fence, LeaderElector, LeaseLost
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import LeaseRecord
+from tests.support.patient import Patient
 
 
 @define
@@ -40,6 +41,7 @@ class Lock:
     seconds: float = 0.01
     watch_error: ApiError | None = None
     gets: int = 0
+    server: Patient = field(factory=Patient)
 
     async def _reach(self) -> None:
         await anyio.sleep(self.seconds)
@@ -64,6 +66,9 @@ class Lock:
         if self.lease.stored is None or self.lease.stored.resource_version != record.resource_version:
             raise Conflict
         return self.lease.write(record)
+
+    async def rest(self, seconds: float) -> bool:
+        return await self.server.rest(seconds)
 
     async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
         if self.watch_error is not None:

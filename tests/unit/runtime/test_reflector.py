@@ -11,17 +11,20 @@ from msa.runtime.events import WatchEvent
 from msa.runtime.informer import SILENCE_SECONDS, Informer
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import Page, WatchStream
+from tests.support.patient import Patient
+from tests.support.scripted_server import Fault, ScriptedServer
 from tests.support.wire import Meta, Thing
 
 _PAGE_SECONDS = SILENCE_SECONDS - 20
 
 
-class SlowPages:
+class SlowPages(Patient):
     """A server that lists by pages only, each of which takes its time."""
 
     resource = "things.test"
 
     def __init__(self, pages: int) -> None:
+        super().__init__()
         self._pages = pages
 
     async def list(
@@ -40,12 +43,13 @@ class SlowPages:
         yield  # type: ignore[unreachable]  # makes it the generator that a context manager is made of
 
 
-class Deaf:
+class Deaf(Patient):
     """A server whose watches are open and say nothing, and a transport that does not notice."""
 
     resource = "things.test"
 
     def __init__(self) -> None:
+        super().__init__()
         self.opened = 0
 
     async def list(
@@ -103,3 +107,37 @@ async def test_each_page_of_a_long_list_is_a_sign_of_life(informer: Informer[Thi
 
 def test_a_watch_that_has_not_begun_is_no_problem(informer: Informer[Thing]) -> None:
     assert informer.problem(1e9) is None
+
+
+async def _seconds_until_it_asks(server: ScriptedServer) -> float:
+    start, before = anyio.current_time(), len(server.requests)
+    while len(server.requests) == before:
+        await anyio.sleep(0.01)
+    return anyio.current_time() - start
+
+
+async def test_a_watch_that_backs_off_goes_on_at_once_when_its_server_is_back_after_an_outage() -> None:
+    server = ScriptedServer()
+    server.faults.extend([Fault.REFUSED] * 12)
+    informer = Informer[Thing](server, Random(3), Metrics(CollectorRegistry()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        while len(server.faults) > 2:
+            await anyio.sleep(0.01)
+        await anyio.sleep(0.01)
+        server.come_back()
+        assert await _seconds_until_it_asks(server) <= 0.01, "not after its backoff of up to 30 s"
+        assert await _seconds_until_it_asks(server) <= 0.9, "nor is the next attempt long in coming"
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_back_is_not_asked_before_the_time_that_it_asked_for() -> None:
+    server = ScriptedServer()
+    server.faults.append(Fault.THROTTLED_FOR_5_S)
+    informer = Informer[Thing](server, Random(3), Metrics(CollectorRegistry()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await anyio.sleep(1)
+        server.come_back()
+        assert await _seconds_until_it_asks(server) >= 3.9
+        tasks.cancel_scope.cancel()

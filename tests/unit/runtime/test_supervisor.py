@@ -23,6 +23,7 @@ from msa.runtime.ports import LeaseRecord
 from msa.runtime.queue import WorkQueue
 from msa.runtime.result import Done, Key, Result
 from msa.runtime.supervisor import Addresses, Ended, StartError, Supervisor, for_ever
+from tests.support.patient import Patient
 from tests.support.scripted_server import Fault, ScriptedServer
 from tests.support.wire import Thing
 
@@ -37,7 +38,7 @@ def own_collector() -> Iterator[None]:
     gc.unfreeze()
 
 
-class HeldLease:
+class HeldLease(Patient):
     """`LeaseLock` that another replica holds for good."""
 
     async def get(self) -> LeaseRecord | None:
