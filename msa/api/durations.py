@@ -3,6 +3,10 @@
 import re
 from datetime import UTC, datetime, timedelta
 
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(9800, 1, 1, tzinfo=UTC)
+"""To which every duration of the API (at most 2^32 s, 136 years) can be added."""
+
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _LONGEST = 64
@@ -42,15 +46,25 @@ def render(duration: timedelta) -> str:
     return f"{sign}{minutes}m{seconds}s" if minutes else f"{sign}{seconds}s"
 
 
+def clamped(moment: datetime) -> datetime:
+    """The time in UTC, and between `EARLIEST` and `LATEST`; without a zone it counts as UTC."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if EARLIEST <= moment <= LATEST:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return EARLIEST if moment < EARLIEST else LATEST
+
+
 def rfc3339(moment: datetime) -> str:
     """metav1.Time: whole seconds, UTC, Z."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime | None:
-    """The time that `text` says, in UTC and whole seconds as metav1.Time has it; None where it says none."""
+    """The time that `text` says, in UTC and whole seconds as metav1.Time has it; None where it says none within the bounds."""
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC).replace(microsecond=0) if moment.tzinfo is not None else None
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
+    known = moment.tzinfo is not None and EARLIEST <= moment <= LATEST
+    return moment.astimezone(UTC).replace(microsecond=0) if known else None

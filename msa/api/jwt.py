@@ -9,6 +9,7 @@ import msgspec
 from attrs import frozen
 from msgspec import Struct
 
+from msa.api.durations import EARLIEST, LATEST
 from msa.api.token import Claims
 
 _LONGEST = 64 * 1024
@@ -114,10 +115,9 @@ def _claims(payload: _Payload) -> Claims:
 
 
 def _time(seconds: int) -> datetime:
-    try:
+    if EARLIEST.timestamp() <= seconds <= LATEST.timestamp():
         return datetime.fromtimestamp(seconds, UTC)
-    except (OverflowError, ValueError, OSError):
-        raise Malformed("a time in it is out of range") from None
+    raise Malformed("a time in it is out of range")
 
 
 def _decoded(decoder: "msgspec.json.Decoder[Any]", part: bytes, what: str) -> Any:

@@ -1,10 +1,11 @@
 """ManagedServiceAccount, authentication.open-cluster-management.io/v1beta1, as wire types."""
 
 from datetime import datetime
+from typing import Annotated
 
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
-from msa.api.meta import Condition, ObjectMeta
+from msa.api.meta import Condition, ObjectMeta, Timed
 
 
 class Rotation(Struct, frozen=True, gc=False, rename="camel"):
@@ -27,10 +28,10 @@ class Spec(Struct, frozen=True, gc=False, rename="camel"):
 
     rotation: Rotation = Rotation()
     audiences: tuple[str, ...] = ()
-    ttl_seconds_after_creation: int | None = None
+    ttl_seconds_after_creation: Annotated[int, Meta(ge=-(2**31), lt=2**31)] | None = None
 
 
-class TokenSecretRef(Struct, frozen=True, gc=False, rename="camel"):
+class TokenSecretRef(Timed, frozen=True, gc=False, rename="camel"):
     name: str = ""
     last_refresh_timestamp: datetime | None = None
 
@@ -41,7 +42,7 @@ class ServiceAccountRef(Struct, frozen=True, gc=False, rename="camel"):
     uid: str = ""
 
 
-class Status(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
+class Status(Timed, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """What the agent reports.
 
     Attributes:

@@ -1,8 +1,33 @@
 """The metadata that every Kubernetes object carries: the parts we read, as wire types."""
 
 from datetime import datetime
+from functools import lru_cache
+from typing import get_type_hints
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
+
+from msa.api.durations import clamped
+
+
+class Timed(Struct, frozen=True, gc=False):
+    """The base of every wire type that has times: other clusters and tenants write them, and API servers store any.
+
+    Each time is in UTC and `durations.clamped`, so that comparing, adding and printing it cannot fail.
+    """
+
+    def __post_init__(self) -> None:
+        for name in _times(type(self)):
+            moment = getattr(self, name)
+            if moment is not None and (sound := clamped(moment)) is not moment:
+                force_setattr(self, name, sound)
+
+
+@lru_cache(maxsize=64)
+def _times(kind: type[Timed]) -> tuple[str, ...]:
+    """The fields of a type that hold times."""
+    hints = get_type_hints(kind)
+    return tuple(name for name in kind.__struct_fields__ if hints[name] in (datetime, datetime | None))
 
 
 class OwnerReference(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
@@ -14,7 +39,7 @@ class OwnerReference(Struct, frozen=True, gc=False, rename="camel", omit_default
     block_owner_deletion: bool = False
 
 
-class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
+class ObjectMeta(Timed, frozen=True, gc=False, rename="camel"):
     """metav1.ObjectMeta without managedFields, which is never materialised."""
 
     name: str = ""
@@ -38,7 +63,7 @@ class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
         return self.annotations.get(key, "") if self.annotations else ""
 
 
-class Condition(Struct, frozen=True, gc=False, rename="camel"):
+class Condition(Timed, frozen=True, gc=False, rename="camel"):
     """metav1.Condition. Written out in full: an empty message is required, not left out."""
 
     type: str

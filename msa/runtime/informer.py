@@ -35,7 +35,7 @@ class Informer(Generic[T]):
         source: where it is read.
         rng: for jitter.
         metrics: where lists, watches and events are counted.
-        transform: what is kept of an object, called once for each that comes; a ValueError from it means that the object
+        transform: what is kept of an object, called once for each that comes; an exception from it means that the object
             cannot be read: it is counted, logged and kept out of the store, its last good state too, since that is history.
         indexes: by name, see `Store.by_index`.
         optional: the server may not know the resource, or not let us read it: nobody waits for its first list then, and it is
@@ -122,8 +122,8 @@ class Informer(Generic[T]):
             return kept
         try:
             return self._transform(object_)
-        except ValueError as error:
-            self._tell_malformed(key_of(object_), str(error))
+        except Exception as error:  # noqa: BLE001 - whatever strangers put into an object, it is that object's trouble alone
+            self._tell_malformed(key_of(object_), str(error) or type(error).__name__)
             return None
 
     async def replace(self, objects: Sequence[T], version: str) -> None:

@@ -13,6 +13,7 @@ from msa.api.clusterset import (
 )
 from msa.api.meta import ObjectMeta
 from msa.policy.reach import bound_sets, members, picked, selects
+from tests.conftest import START
 from tests.support.fanout_hub import binding, cluster, cluster_set, decision
 from tests.support.fleet import with_
 
@@ -66,19 +67,19 @@ def test_several_sets_have_the_clusters_of_each() -> None:
     assert found == {"c1", "c2"}
 
 
-def test_clusters_that_are_not_accepted_or_on_their_way_out_are_no_members(now: object) -> None:
-    leaving = with_(cluster("c2"), deletion_timestamp=now)
+def test_clusters_that_are_not_accepted_or_on_their_way_out_are_no_members() -> None:
+    leaving = with_(cluster("c2"), deletion_timestamp=START)
     unaccepted = replace(cluster("c3"), spec=ClusterSpec(hub_accepts_client=False))
     assert members([cluster_set()], [cluster("c1"), leaving, unaccepted]) == {"c1"}
 
 
-def test_a_binding_counts_only_while_it_and_its_set_are_there(now: object) -> None:
-    sets = {"edge": cluster_set("edge"), "going": with_(cluster_set("going"), deletion_timestamp=now)}
+def test_a_binding_counts_only_while_it_and_its_set_are_there() -> None:
+    sets = {"edge": cluster_set("edge"), "going": with_(cluster_set("going"), deletion_timestamp=START)}
     bindings = [
         binding("edge"),
         binding("going"),
         binding("absent"),
-        with_(binding("edge"), deletion_timestamp=now),
+        with_(binding("edge"), deletion_timestamp=START),
     ]
     assert bound_sets(bindings[:1], sets.get) == (sets["edge"],)
     assert bound_sets(bindings[1:], sets.get) == ()

@@ -137,10 +137,13 @@ async def test_a_watch_that_stopped_trying_is_named(informer: Informer[Thing]) -
     assert "things.test" in problem
 
 
-async def test_an_object_that_cannot_be_read_is_left_out_and_counted(server: ScriptedServer) -> None:
+@pytest.mark.parametrize("error", [ValueError("no"), RecursionError(), OverflowError(), TypeError("no")])
+async def test_an_object_that_cannot_be_read_is_left_out_and_counted(
+    server: ScriptedServer, error: Exception
+) -> None:
     def transform(thing: Thing) -> Thing:
         if thing.metadata.name == "bad":
-            raise ValueError("no")
+            raise error
         return thing
 
     metrics = Metrics(CollectorRegistry())
