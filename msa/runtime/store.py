@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from attrs import define, field
 from msgspec import Struct
+from msgspec.structs import replace
 
 from msa.runtime.events import KubeObject
 from msa.runtime.result import Key
@@ -25,7 +26,8 @@ class Change(Struct, Generic[T], frozen=True):
         old: the last known state, None for a new object.
         new: None for a deleted object.
         initial: it was there when the store was first filled.
-        missed: it went while nobody was watching; `old` may not be its very last state.
+        missed: that it went is inferred, nobody saw its deletion: it is not in a full list any more, or it can no longer be read.
+            `old` may not be its very last state.
     """
 
     key: Key
@@ -127,10 +129,14 @@ class StoreWriter(Generic[T]):
         old = self._content.objects.get(key)
         if old is None or _newer(old, object_):
             return None
-        return self.drop(key)
+        return self._take(key)
 
     def drop(self, key: Key) -> Change[T] | None:
-        """Takes an object out, whatever its version."""
+        """Takes out an object that can no longer be read; for all that is known it still exists."""
+        change = self._take(key)
+        return replace(change, missed=True) if change is not None else None
+
+    def _take(self, key: Key) -> Change[T] | None:
         old = self._content.objects.pop(key, None)
         if old is None:
             return None

@@ -1,0 +1,72 @@
+"""May something be deleted because what it belongs to is missing: decided from how long, and with how many others, it is missing. Pure.
+
+A deletion that was seen is acted on at once and does not come here. One that is only inferred, since an object is not in a list any
+more, may be the work of a server that was restored empty, or that is another one: it waits, is checked once more, and where most
+objects are missing at once all of them are held.
+"""
+
+from typing import Final, TypeAlias
+
+from attrs import frozen
+
+WAIT_SECONDS: Final = 60.0
+"""How long an object must have been missing before anything is deleted for that."""
+
+HOLD_SECONDS: Final = 900.0
+"""The same, where most objects are missing."""
+
+_FEWEST: Final = 5
+
+
+@frozen
+class Absence:
+    """One object that is missing though nobody saw its deletion.
+
+    Attributes:
+        seconds: for how long.
+        missing: how many are missing like that, this one included.
+        total: how many there were.
+        released: a person said that the deletions are meant.
+    """
+
+    seconds: float
+    missing: int
+    total: int
+    released: bool = False
+
+
+@frozen
+class Wait:
+    """Nothing is deleted yet."""
+
+    seconds: float
+
+
+@frozen
+class Hold:
+    """Nothing is deleted for so long, unless a person says so: too many are missing at once."""
+
+    seconds: float
+
+
+@frozen
+class Confirm:
+    """It may be deleted if the server, asked once more, has no such object."""
+
+
+Removal: TypeAlias = Wait | Hold | Confirm
+
+
+def removal(absence: Absence) -> Removal:
+    """What is to be done about something whose owner is missing."""
+    if absence.seconds < WAIT_SECONDS:
+        return Wait(WAIT_SECONDS - absence.seconds)
+    held = is_mass(absence.missing, absence.total) and not absence.released
+    if held and absence.seconds < HOLD_SECONDS:
+        return Hold(HOLD_SECONDS - absence.seconds)
+    return Confirm()
+
+
+def is_mass(missing: int, total: int) -> bool:
+    """More than half, and at least five."""
+    return missing >= _FEWEST and 2 * missing > total
