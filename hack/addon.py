@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import msgspec
+import yaml
 from attrs import frozen
 
 from hack.clusters import Cluster
@@ -20,6 +20,7 @@ from msa.api import names
 from msa.hub import render
 
 MANIFESTS = Path(__file__).parents[1] / "manifests"
+_AGENT_RULES = MANIFESTS / "charts/managed-serviceaccount/files/agent-hub-role.yaml"
 _MANAGED_ROLE = "open-cluster-management:managed-serviceaccount:addon-agent"
 
 
@@ -128,13 +129,19 @@ def ensure_namespace(cluster: Kubectl, name: str) -> None:
     _apply(cluster, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}])
 
 
+def agent_rules(*, ephemeral: bool) -> list[render.Manifest]:
+    """What the chart lets an agent do in its cluster's namespace on the hub, with or without the gate EphemeralIdentity."""
+    stored = yaml.safe_load(_AGENT_RULES.read_text())
+    return [*stored["rules"], *(stored["ephemeral"] if ephemeral else ())]
+
+
 def _hub_role(namespace: str) -> render.Manifest:
     """The agent's rights on the hub, those with EphemeralIdentity included."""
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {"name": names.AGENT_ROLE, "namespace": namespace},
-        "rules": msgspec.to_builtins(render.agent_rules(ephemeral=True)),
+        "rules": agent_rules(ephemeral=True),
     }
 
 

@@ -1,4 +1,4 @@
-"""What the manager's benchmark sends itself: clusters and addons, the raw client's five requests, and watches of how far both are.
+"""What the manager's benchmark sends itself: clusters and addons, the raw client's four requests, and watches of how far both are.
 
 `python -m hack.bench_fleet NAME` is the process that stands in for all work agents: it reports each ManifestWork as applied.
 """
@@ -78,13 +78,11 @@ class RawManager:
         await send(self.session, "POST", f"{ADDONS_PATH}/namespaces/{cluster}/managedclusteraddons", body)
 
     async def serve(self, cluster: str) -> None:
-        """The five requests for one cluster, with the contents that the manager's have."""
+        """The four requests for one cluster, with the contents that the manager's have."""
         roles = f"/apis/{rbac.GROUP}/v1/namespaces/{cluster}"
         status = f"{ADDONS_PATH}/namespaces/{cluster}/managedclusteraddons/{RAW_ADDON}/status"
         addon = ManagedClusterAddOn(ObjectMeta(name=RAW_ADDON, namespace=cluster, uid="raw"))
         subject = Subject(subjects.agent_user(cluster), subjects.agent_groups(cluster))
-        role = bodies.role(addon, render.agent_rules(ephemeral=False))
-        await self._send("POST", f"{roles}/roles", role)
         await self._send("POST", f"{roles}/rolebindings", bodies.role_binding(addon, subject))
         await self._send("PATCH", status, {"status": _registered(subject)})
         workload = Workload(cluster, names.DEFAULT_INSTALL_NAMESPACE, self.image)

@@ -94,7 +94,7 @@ class ManagerBench:
         return best_concurrency(lambda tried: asyncio.run(few._raw_round(f"warm{tried}", tried))["seconds"])  # noqa: SLF001 - itself
 
     async def _raw_round(self, prefix: str, concurrency: int) -> dict[str, float]:
-        """Creates n addons that the manager does not look at, and sends the five requests for each."""
+        """Creates n addons that the manager does not look at, and sends the four requests for each."""
         clusters = [f"{prefix}-{number}" for number in range(self.n)]
         async with session_to(self.hub, concurrency) as session:
             raw = RawManager(session, self.manager.image)

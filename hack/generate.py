@@ -19,7 +19,6 @@ _ROOT = Path(__file__).parents[1]
 _SCHEMA = _ROOT / "manifests/crd/schema.yaml"
 CRD = _ROOT / f"manifests/crd/bases/{names.GROUP}_{names.PLURAL}.yaml"
 CHART = _ROOT / "manifests/charts/managed-serviceaccount"
-_TEMPLATES = _ROOT / "msa/hub/templates"
 _HELM_OWNS = {
     "labels": {"app.kubernetes.io/managed-by": "Helm"},
     "annotations": {
@@ -36,7 +35,6 @@ def main(arguments: list[str]) -> int:
         CRD: crd(definition()),
         CHART / "crds" / CRD.name: crd(helms(definition())),
         CHART / "files/agent.yaml": agent(),
-        CHART / "files/agent-hub-role.yaml": agent_hub_role(),
         CHART / "files/alerts.yaml": alerts(),
         dashboard.DASHBOARD: dashboard.text(),
         **pages(definition()),
@@ -62,11 +60,6 @@ def agent() -> str:
     left = {name: f"{{{{{name}}}}}" for name in ("CLUSTER_NAME", "AGENT_IMAGE", "EPHEMERAL_IDENTITY")}
     objects = render.agent_objects({**left, "INSTALL_NAMESPACE": names.DEFAULT_INSTALL_NAMESPACE})
     return _header("msa/hub/templates/agent.yaml") + _dumped(objects)
-
-
-def agent_hub_role() -> str:
-    source = _TEMPLATES / "agent-hub-role.yaml"
-    return _header("msa/hub/templates/agent-hub-role.yaml") + source.read_text()
 
 
 def alerts() -> str:

@@ -107,7 +107,7 @@ def _trouble(step: _Step, error: ApiError) -> Trouble:
         case Invalid():
             return Trouble(step.refused, f"{who} refuses the request: {error.message}: {step.remedy}")
         case Forbidden():
-            role = f"the Role {names.AGENT_ROLE} in this namespace, and quotas"
+            role = f"the RoleBinding {names.AGENT_ROLE} in this namespace, and quotas"
             check = (
                 role
                 if step.side is Side.HUB

@@ -1,4 +1,4 @@
-"""rbac.authorization.k8s.io/v1 Role and RoleBinding, as wire types."""
+"""rbac.authorization.k8s.io/v1 RoleBinding, as a wire type."""
 
 from typing import Final
 
@@ -7,20 +7,6 @@ from msgspec import Raw, Struct
 from msa.api.meta import ObjectMeta
 
 GROUP: Final = "rbac.authorization.k8s.io"
-
-
-class Rule(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """What may be done with what."""
-
-    api_groups: tuple[str, ...] = ()
-    resources: tuple[str, ...] = ()
-    resource_names: tuple[str, ...] = ()
-    verbs: tuple[str, ...] = ()
-
-
-class Role(Struct, frozen=True, gc=False):
-    metadata: ObjectMeta
-    rules: tuple[Rule, ...] = ()
 
 
 class RoleRef(Struct, frozen=True, gc=False, rename="camel"):
@@ -44,15 +30,8 @@ class RoleBinding(Struct, frozen=True, gc=False, rename="camel"):
     subjects: tuple[RbacSubject, ...] = ()
 
 
-class StoredRole(Struct, frozen=True, gc=False):
-    """A Role as it comes over the wire; its lists may be null, where somebody emptied them."""
-
-    metadata: ObjectMeta
-    rules: Raw = Raw(b"[]")
-
-
 class StoredRoleBinding(Struct, frozen=True, gc=False, rename="camel"):
-    """A RoleBinding as it comes over the wire, as above."""
+    """A RoleBinding as it comes over the wire; its subjects may be null, where somebody removed all of them."""
 
     metadata: ObjectMeta
     role_ref: RoleRef = RoleRef()

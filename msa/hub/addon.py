@@ -15,12 +15,12 @@ from msa.api.addon import ClusterManagementAddOn, DeploymentConfig, ManagedClust
 from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
 from msa.api.meta import ObjectMeta
-from msa.api.rbac import Role, RoleBinding
+from msa.api.rbac import RoleBinding
 from msa.api.work import Work
 from msa.hub import bodies, render
 from msa.hub.observers import Observer
 from msa.hub.ports import Hub, Kind
-from msa.policy import addon_status, deployment, registration
+from msa.policy import addon_status, deployment, registration, rights
 from msa.policy.addon_status import Findings
 from msa.policy.config_hashes import cluster_references
 from msa.policy.deployment import Misconfigured, Unavailable, Unset
@@ -32,12 +32,13 @@ from msa.policy.installation import (
     verdict,
 )
 from msa.policy.registration import Obstacle
+from msa.runtime.errors import AlreadyExists
 from msa.runtime.freshness import Freshness, Versioned
 from msa.runtime.ports import Now
-from msa.runtime.result import Done, Key, Result
+from msa.runtime.result import Done, Key, RequeueAfter, Result
 from msa.runtime.store import Store
 
-O = TypeVar("O", Role, RoleBinding, Work)  # noqa: E741 - O for object
+O = TypeVar("O", RoleBinding, Work)  # noqa: E741 - O for object
 
 
 @frozen
@@ -49,7 +50,6 @@ class Caches:
     fleet: Store[ClusterManagementAddOn]
     configs: Store[DeploymentConfig]
     works: Store[Work]
-    roles: Store[Role]
     bindings: Store[RoleBinding]
     pull_secrets: Store[Secret]
 
@@ -88,7 +88,7 @@ class AddonReconciler:
     @_kept.default
     def _stores(self) -> dict[Kind, Versioned]:
         caches = self.caches
-        return {Kind.ROLE: caches.roles, Kind.ROLE_BINDING: caches.bindings, Kind.WORK: caches.works}
+        return {Kind.ROLE_BINDING: caches.bindings, Kind.WORK: caches.works}
 
     async def __call__(self, key: Key) -> Result:
         situation = Situation(
@@ -102,10 +102,9 @@ class AddonReconciler:
             case LeaveAlone():
                 return Done()
             case Install(cluster=cluster, addon=addon):
-                await self._install(key, cluster, addon)
-                return Done()
+                return await self._install(key, cluster, addon)
 
-    async def _install(self, key: Key, cluster: ManagedCluster, addon: ManagedClusterAddOn) -> None:
+    async def _install(self, key: Key, cluster: ManagedCluster, addon: ManagedClusterAddOn) -> Result:
         references = cluster_references(addon, self._config)
         hashed = replace(addon, status=replace(addon.status, config_references=references))
         config = deployment.chosen_config(hashed, self._config)
@@ -115,8 +114,9 @@ class AddonReconciler:
         wanted = self._render(cluster, hashed, namespace, config)
         stored = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
         subject = registration.subject(addon)
+        result: Result = Done()
         if isinstance(subject, Subject):
-            await self._grant(key, addon, subject)
+            result = await self._grant(key, addon, subject)
         elif subject.refused:
             await self._drop(key, Kind.ROLE_BINDING, _metadata(self._binding(key)))
         found = Findings(
@@ -129,12 +129,10 @@ class AddonReconciler:
         await self._report(key, addon, found)
         if isinstance(subject, Subject) and isinstance(wanted, dict) and found.work is None:
             await self._put(key, Kind.WORK, _metadata(stored), wanted)
+        return result
 
     def _config(self, namespace: str, name: str) -> DeploymentConfig | None:
         return self.caches.configs.get(f"{namespace}/{name}")
-
-    def _role(self, key: Key) -> Role | None:
-        return self.caches.roles.get(f"{key}/{names.AGENT_ROLE}")
 
     def _binding(self, key: Key) -> RoleBinding | None:
         return self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}")
@@ -174,21 +172,31 @@ class AddonReconciler:
             )
         return render.PullSecret(stored.type, stored.data or {})
 
-    async def _grant(self, key: Key, addon: ManagedClusterAddOn, subject: Subject) -> None:
-        """The agent's Role and RoleBinding, put right where somebody altered them.
-
-        Where the addon is wanted, their names are ours: what has them and binds somebody else gives away the agent's rights.
-        """
-        rules = render.agent_rules(ephemeral=self.deployment.ephemeral)
-        role = self._role(key)
-        if role is None or not bodies.is_role(role, addon, rules):
-            await self._put(key, Kind.ROLE, _metadata(role), bodies.role(addon, rules))
+    async def _grant(self, key: Key, addon: ManagedClusterAddOn, subject: Subject) -> Result:
+        """The agent's RoleBinding, repaired where it was altered. Where the addon is wanted, its name is ours."""
         binding = self._binding(key)
-        if binding is not None and not bodies.binds_the_role(binding):
+        if binding is not None and bodies.is_role_binding(binding, addon, subject):
+            return Done()
+        wanted = bodies.role_binding(addon, subject)
+        if binding is None or binding.role_ref == rights.AGENT_ROLE_REF:
+            await self._put(key, Kind.ROLE_BINDING, _metadata(binding), wanted)
+        elif (seconds := rights.left_alone_for(binding, self.now())) > 0:
+            return RequeueAfter(seconds)
+        else:
+            await self._replace(key, binding, wanted)
+        return Done()
+
+    async def _replace(self, key: Key, binding: RoleBinding, wanted: bodies.Body) -> None:
+        """What a RoleBinding binds cannot be changed, so it is deleted and created.
+
+        The first creation cannot succeed while the old one exists. It is refused where this manager may not bind the ClusterRole
+        (another version of the chart is installed): the agent then keeps the rights that it has.
+        """
+        try:
+            await self._put(key, Kind.ROLE_BINDING, None, wanted)
+        except AlreadyExists:
             await self._drop(key, Kind.ROLE_BINDING, binding.metadata)
-            binding = None
-        if binding is None or not bodies.is_role_binding(binding, addon, subject):
-            await self._put(key, Kind.ROLE_BINDING, _metadata(binding), bodies.role_binding(addon, subject))
+            await self._put(key, Kind.ROLE_BINDING, None, wanted)
 
     async def _withdraw(self, key: Key, why: str) -> Result:
         """Takes away what is proved ours. The agent needs no rights on the hub any more: its cluster cleans up after it (ADR 0005)."""
@@ -197,7 +205,6 @@ class AddonReconciler:
             await self._drop(key, Kind.WORK, work.metadata)
             self.observer.withdrawn(key, why)
         await self._drop(key, Kind.ROLE_BINDING, _metadata(_ours(self._binding(key))))
-        await self._drop(key, Kind.ROLE, _metadata(_ours(self._role(key))))
         return Done()
 
     async def _put(self, key: Key, kind: Kind, stored: ObjectMeta | None, body: bodies.Body) -> None:
@@ -223,7 +230,7 @@ class AddonReconciler:
                 self.observer.condition(addon, condition)
 
 
-def _metadata(stored: Role | RoleBinding | Work | None) -> ObjectMeta | None:
+def _metadata(stored: RoleBinding | Work | None) -> ObjectMeta | None:
     return stored.metadata if stored is not None else None
 
 

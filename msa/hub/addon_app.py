@@ -10,12 +10,12 @@ from msa.api.addon import AddOnDeploymentConfig, ClusterManagementAddOn, Deploym
 from msa.api.certificates import SigningRequest
 from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
-from msa.api.rbac import Role, RoleBinding, StoredRole, StoredRoleBinding
+from msa.api.rbac import RoleBinding, StoredRoleBinding
 from msa.api.work import ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
-from msa.hub.ingest import keep_binding, keep_config, keep_role, keep_work
+from msa.hub.ingest import keep_binding, keep_config, keep_work
 from msa.hub.objects import Objects
 from msa.hub.part import Common, Part, addons
 from msa.hub.ports import Kind
@@ -94,7 +94,6 @@ class _Informers:
     fleet: Informer[ClusterManagementAddOn]
     configs: Informer[DeploymentConfig]
     works: Informer[Work]
-    roles: Informer[Role]
     bindings: Informer[RoleBinding]
     requests: Informer[SigningRequest]
     pull_secrets: Informer[Secret] | None
@@ -104,7 +103,7 @@ class _Informers:
         """Those that are not shared with others."""
         found = (
             *(self.fleet, self.configs, self.works),
-            *(self.roles, self.bindings, self.requests, self.pull_secrets),
+            *(self.bindings, self.requests, self.pull_secrets),
         )
         return tuple(informer for informer in found if informer is not None)
 
@@ -114,7 +113,6 @@ class _Informers:
         self.fleet.subscribe(triggers.fleet_addon)
         self.configs.subscribe(triggers.config)
         self.works.subscribe(triggers.owned)
-        self.roles.subscribe(triggers.owned)
         self.bindings.subscribe(triggers.owned)
         self.requests.subscribe(triggers.request)
         if self.pull_secrets is not None:
@@ -128,7 +126,6 @@ class _Informers:
             fleet=self.fleet.store,
             configs=self.configs.store,
             works=self.works.store,
-            roles=self.roles.store,
             bindings=self.bindings.store,
             pull_secrets=self.pull_secrets.store if self.pull_secrets is not None else Store(),
         )
@@ -142,7 +139,6 @@ class _Sources:
     fleet: Resource[ClusterManagementAddOn]
     configs: Resource[AddOnDeploymentConfig]
     works: Resource[ManifestWork]
-    roles: Resource[StoredRole]
     bindings: Resource[StoredRoleBinding]
     requests: Resource[SigningRequest]
     pull_secrets: Resource[Secret]
@@ -166,7 +162,6 @@ class _Sources:
             works=Resource(
                 hub, Selection(work.GROUP, "v1", "manifestworks", fields=named_work), ManifestWork
             ),
-            roles=Resource(hub, Selection(rbac.GROUP, "v1", "roles", fields=role), StoredRole),
             bindings=Resource(
                 hub, Selection(rbac.GROUP, "v1", "rolebindings", fields=role), StoredRoleBinding
             ),
@@ -182,7 +177,6 @@ class _Sources:
 
     def writes(self) -> HubWrites:
         kinds: dict[Kind, Objects] = {
-            Kind.ROLE: self.roles,
             Kind.ROLE_BINDING: self.bindings,
             Kind.WORK: self.works,
         }
@@ -196,7 +190,6 @@ class _Sources:
             fleet=Informer(self.fleet, rng, metrics),
             configs=Informer(self.configs, rng, metrics, transform=keep_config, optional=True),
             works=Informer(self.works, rng, metrics, transform=keep_work),
-            roles=Informer(self.roles, rng, metrics, transform=keep_role),
             bindings=Informer(self.bindings, rng, metrics, transform=keep_binding),
             requests=Informer(self.requests, rng, metrics, indexes={BY_CLUSTER: cluster_of}),
             pull_secrets=Informer(self.pull_secrets, rng, metrics) if with_pull_secret else None,

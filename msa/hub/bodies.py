@@ -1,4 +1,4 @@
-"""The Role and RoleBinding that the manager makes for each cluster, as plain values, and whether a stored one is just that."""
+"""The RoleBinding that the manager creates for each cluster, as a plain value, and whether a stored one is just that."""
 
 from typing import Any
 
@@ -6,34 +6,33 @@ from msa.api import addon as addon_api
 from msa.api import names, rbac
 from msa.api.addon import ManagedClusterAddOn, Subject
 from msa.api.meta import ObjectMeta
-from msa.api.rbac import RbacSubject, Role, RoleBinding, RoleRef, Rule
+from msa.api.rbac import RbacSubject, RoleBinding
+from msa.policy.rights import AGENT_ROLE_REF
 
 Body = dict[str, Any]
 
-_ROLE_REF = RoleRef(rbac.GROUP, "Role", names.AGENT_ROLE)
-
-
-def role(addon: ManagedClusterAddOn, rules: tuple[Rule, ...]) -> Body:
-    return {**_object(addon, "Role"), "rules": rules}
-
 
 def role_binding(addon: ManagedClusterAddOn, subject: Subject) -> Body:
-    return {**_object(addon, "RoleBinding"), "roleRef": _ROLE_REF, "subjects": _subjects(subject)}
-
-
-def is_role(stored: Role, addon: ManagedClusterAddOn, rules: tuple[Rule, ...]) -> bool:
-    return stored.rules == rules and is_marked(stored.metadata, addon)
+    return {
+        "apiVersion": f"{rbac.GROUP}/v1",
+        "kind": "RoleBinding",
+        "metadata": {
+            "name": names.AGENT_ROLE,
+            "namespace": addon.metadata.namespace,
+            "labels": {addon_api.LABEL_ADDON: names.ADDON},
+            "ownerReferences": [owner(addon)],
+        },
+        "roleRef": AGENT_ROLE_REF,
+        "subjects": _subjects(subject),
+    }
 
 
 def is_role_binding(stored: RoleBinding, addon: ManagedClusterAddOn, subject: Subject) -> bool:
     return (
-        binds_the_role(stored) and stored.subjects == _subjects(subject) and is_marked(stored.metadata, addon)
+        stored.role_ref == AGENT_ROLE_REF
+        and stored.subjects == _subjects(subject)
+        and is_marked(stored.metadata, addon)
     )
-
-
-def binds_the_role(stored: RoleBinding) -> bool:
-    """What a RoleBinding binds cannot be changed: one of another Role must be made anew."""
-    return stored.role_ref == _ROLE_REF
 
 
 def is_marked(stored: ObjectMeta, addon: ManagedClusterAddOn) -> bool:
@@ -64,16 +63,3 @@ def owner(addon: ManagedClusterAddOn) -> Body:
 def _subjects(subject: Subject) -> tuple[RbacSubject, ...]:
     """The agent's user alone, never a group: others may be put into it."""
     return (RbacSubject("User", rbac.GROUP, subject.user),)
-
-
-def _object(addon: ManagedClusterAddOn, kind: str) -> Body:
-    return {
-        "apiVersion": f"{rbac.GROUP}/v1",
-        "kind": kind,
-        "metadata": {
-            "name": names.AGENT_ROLE,
-            "namespace": addon.metadata.namespace,
-            "labels": {addon_api.LABEL_ADDON: names.ADDON},
-            "ownerReferences": [owner(addon)],
-        },
-    }

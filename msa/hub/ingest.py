@@ -11,7 +11,7 @@ from msa.api import names
 from msa.api.addon import AddOnDeploymentConfig, DeploymentConfig, DeploymentConfigSpec
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity, StoredFleetIdentity
 from msa.api.meta import Condition, ObjectMeta
-from msa.api.rbac import RbacSubject, Role, RoleBinding, Rule, StoredRole, StoredRoleBinding
+from msa.api.rbac import RbacSubject, RoleBinding, StoredRoleBinding
 from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work
 from msa.hub.render import spec_digest
 from msa.policy.deployment import spec_hash
@@ -91,19 +91,14 @@ def _read(read: Callable[[], R]) -> R:
         raise ValueError("its spec is nested too deeply") from None
 
 
-def keep_role(stored: StoredRole) -> Role:
-    """A Role; of rules that cannot be read nothing is kept, so that they are written anew."""
-    return Role(stored.metadata, _list_of(stored.rules, Rule))
-
-
 def keep_binding(stored: StoredRoleBinding) -> RoleBinding:
-    """A RoleBinding, as above."""
-    return RoleBinding(stored.metadata, stored.role_ref, _list_of(stored.subjects, RbacSubject))
+    """A RoleBinding; of subjects that cannot be read nothing is kept, so that they are written anew."""
+    return RoleBinding(stored.metadata, stored.role_ref, _subjects(stored.subjects))
 
 
-def _list_of(stored: msgspec.Raw, of: type[R]) -> tuple[R, ...]:
+def _subjects(stored: msgspec.Raw) -> tuple[RbacSubject, ...]:
     try:
-        return msgspec.json.decode(stored, type=tuple[of, ...])  # type: ignore[valid-type]  # a type made at run time
+        return msgspec.json.decode(stored, type=tuple[RbacSubject, ...])
     except msgspec.MsgspecError:
         return ()
 

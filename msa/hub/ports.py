@@ -12,7 +12,6 @@ from msa.hub.bodies import Body
 class Kind(Enum):
     """What the manager makes in a cluster's namespace."""
 
-    ROLE = "Role"
     ROLE_BINDING = "RoleBinding"
     WORK = "ManifestWork"
 

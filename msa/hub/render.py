@@ -13,7 +13,6 @@ from attrs import frozen
 from msa.api import addon as addon_api
 from msa.api import names, work
 from msa.api.addon import ManagedClusterAddOn
-from msa.api.rbac import Rule
 from msa.hub.bodies import owner
 from msa.policy.deployment import Workload, config_hashes
 
@@ -57,14 +56,6 @@ class PullSecret:
 def _template() -> tuple[Manifest, ...]:
     """Parsed once: it takes longer than all the rest for one cluster. Values are filled in after that, so none can alter the structure."""
     return tuple(yaml.safe_load_all((_TEMPLATES / "agent.yaml").read_text(encoding="utf-8")))
-
-
-@cache
-def agent_rules(*, ephemeral: bool) -> tuple[Rule, ...]:
-    """What the agent may do in its cluster's namespace on the hub."""
-    stored = yaml.safe_load((_TEMPLATES / "agent-hub-role.yaml").read_text(encoding="utf-8"))
-    rules = msgspec.convert(stored["rules"], tuple[Rule, ...])
-    return rules + (msgspec.convert(stored["ephemeral"], tuple[Rule, ...]) if ephemeral else ())
 
 
 def manifests(workload: Workload, *, ephemeral: bool, pull_secret: PullSecret | None) -> list[Manifest]:

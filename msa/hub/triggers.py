@@ -10,7 +10,7 @@ from msa.api.addon import LABEL_CLUSTER, ClusterManagementAddOn, DeploymentConfi
 from msa.api.certificates import SigningRequest
 from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
-from msa.api.rbac import Role, RoleBinding
+from msa.api.rbac import RoleBinding
 from msa.api.work import Work
 from msa.hub.addon import Caches
 from msa.policy.config_hashes import uses
@@ -48,7 +48,7 @@ class Triggers:
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
         self._about(change.latest.metadata.namespace, _lane(initial=change.initial))
 
-    def owned(self, change: Change[Work] | Change[Role] | Change[RoleBinding]) -> None:
+    def owned(self, change: Change[Work] | Change[RoleBinding]) -> None:
         self.addons.add(Key(change.latest.metadata.namespace), _lane(initial=change.initial))
 
     def request(self, change: Change[SigningRequest]) -> None:

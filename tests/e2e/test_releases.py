@@ -49,7 +49,6 @@ def test_uninstalled_it_leaves_nothing_but_identities_and_their_kind(installed: 
     assert wait_until(lambda: installed.agent() is None, PATIENCE)
     assert wait_until(lambda: account(installed, "left") is None, PATIENCE)
     for kind, name in (
-        ("role", names.AGENT_ROLE),
         ("rolebinding", names.AGENT_ROLE),
         ("manifestwork", names.DEPLOY_WORK),
         ("managedclusteraddon", names.ADDON),

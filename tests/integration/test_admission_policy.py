@@ -1,6 +1,7 @@
 """What an agent may write on the hub, as the chart's ValidatingAdmissionPolicy has it."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from hack.charts import Release
 from hack.clusters import Cluster
 from hack.processes import wait_until
 from msa.api import names
-from tests.support.chart_hub import apply, bare_hub
+from tests.support import signing_requests
+from tests.support.chart_hub import apply, bare_hub, get
 from tests.support.chart_hub import body as kubernetes_object
 
 _AGENT = "system:open-cluster-management:cluster:{}:addon:managed-serviceaccount"
@@ -94,9 +96,10 @@ def test_an_agent_cannot_have_a_token_of_any_service_account_written_into_a_secr
 
 @pytest.mark.parametrize("who", [_agent("c1"), _by_token("c1")], ids=["certificate", "token"])
 def test_an_agent_changes_and_deletes_what_the_addon_made(guarded: Cluster, who: list[str]) -> None:
-    ours, lost = _secret("mine"), _secret("lost", labels={}, owners=[_OWNER])
+    owners = [_OWNER, _keeper(guarded)]
+    ours, lost = _secret("mine"), _secret("lost", labels={}, owners=owners)
     apply(guarded, ours, lost)
-    for body in (ours, _secret("lost", owners=[_OWNER])):
+    for body in (ours, _secret("lost", owners=owners)):
         assert "configured" in _write(guarded, who, body | {"data": {"token": "Yg=="}}, "apply")
         assert "deleted" in _deleted(guarded, who, body["metadata"]["name"])
     assert "with the label" in _write(guarded, who, _secret("mine", labels={}), "replace")
@@ -117,9 +120,16 @@ def test_an_agent_changes_and_deletes_what_the_addon_made(guarded: Cluster, who:
 def test_an_agent_leaves_alone_what_others_made(
     guarded: Cluster, who: list[str], marks: dict[str, Any]
 ) -> None:
-    apply(guarded, _secret("lost", **({"labels": {}} | marks)))
+    owners = [*marks.get("owners", ()), _keeper(guarded)]
+    apply(guarded, _secret("lost", **({"labels": {}} | marks | {"owners": owners})))
     assert "not made by" in _write(guarded, who, _secret("lost", owners=[_OWNER]), "replace")
     assert "not made by" in _deleted(guarded, who, "lost")
+
+
+def _keeper(hub: Cluster) -> dict[str, Any]:
+    """An owner that exists, so that the garbage collector leaves the Secret, whose other owner does not."""
+    namespace = get(hub, "namespace", "c1")
+    return {"apiVersion": "v1", "kind": "Namespace", "name": "c1", "uid": namespace["metadata"]["uid"]}
 
 
 def _deleted(hub: Cluster, who: list[str], name: str) -> str:
@@ -129,3 +139,92 @@ def _deleted(hub: Cluster, who: list[str], name: str) -> str:
 def test_others_are_not_held_to_that(guarded: Cluster) -> None:
     people = ["--as=somebody", "--as-group=system:authenticated"]
     assert "created" in _write(guarded, people, _secret("free", labels={}, data={"password": "YQ=="}))
+
+
+_MANAGER = ["--as=system:serviceaccount:open-cluster-management-addon:managed-serviceaccount"]
+_WORK = "work.open-cluster-management.io/v1"
+_RBAC = "rbac.authorization.k8s.io"
+
+
+def _work(name: str) -> dict[str, Any]:
+    return kubernetes_object(_WORK, "ManifestWork", name, "c1", spec={"workload": {"manifests": []}})
+
+
+def _binding(name: str = names.AGENT_ROLE, **changes: Any) -> dict[str, Any]:
+    user = f"{_AGENT.format('c1')}:agent:addon-agent"
+    wanted: dict[str, Any] = {
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": names.AGENT_ROLE},
+        "subjects": [{"kind": "User", "apiGroup": _RBAC, "name": user}],
+    }
+    return kubernetes_object(f"{_RBAC}/v1", "RoleBinding", name, "c1", **(wanted | changes))
+
+
+def _subject(kind: str, name: str) -> dict[str, Any]:
+    return {"subjects": [{"kind": kind, "apiGroup": _RBAC, "name": name}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (_work(names.DEPLOY_WORK), "created"),
+        (_work("addon-other-deploy-0"), "only ManifestWorks named"),
+        (_work("anything"), "only ManifestWorks named"),
+        (_binding(), "created"),
+        (_binding(subjects=None), "created"),
+        (_binding(**_subject("User", "system:serviceaccount:c1:managed-serviceaccount-agent")), "created"),
+        (_binding("another"), "only RoleBindings named"),
+        (_binding(**_subject("User", "somebody")), "only to the agent of that cluster"),
+        (_binding(**_subject("User", f"{_AGENT.format('c10')}:agent:addon-agent")), "only to the agent"),
+        (_binding(**_subject("Group", _AGENT.format("c1"))), "only to the agent"),
+    ],
+    ids=lambda value: value["metadata"]["name"] if isinstance(value, dict) else value,
+)
+def test_the_manager_creates_only_what_it_has_names_for(
+    powerful_manager: Cluster, body: dict[str, Any], says: str
+) -> None:
+    assert says in _write(powerful_manager, _MANAGER, body)
+
+
+@pytest.fixture(scope="module")
+def powerful_manager(guarded: Cluster) -> Iterator[Cluster]:
+    """RBAC lets the manager do everything, so that what is refused is refused by the policy."""
+    user = _MANAGER[0].removeprefix("--as=")
+    guarded.kubectl("create", "clusterrolebinding", "all", "--clusterrole=cluster-admin", f"--user={user}")
+    yield guarded
+    guarded.kubectl("delete", "clusterrolebinding", "all")
+
+
+def test_what_others_made_the_manager_neither_changes_nor_deletes(powerful_manager: Cluster) -> None:
+    apply(powerful_manager, _work("others"), _work(names.DEPLOY_WORK))
+    for name, says in (("others", "only ManifestWorks named"), (names.DEPLOY_WORK, "deleted")):
+        command = ["delete", *_MANAGER, "--dry-run=server", "-n", "c1", "manifestwork", name]
+        assert says in powerful_manager.kubectl(*command, check=False)
+    patch = ["patch", *_MANAGER, "--dry-run=server", "-n", "c1", "manifestwork", "others", "--type=merge"]
+    assert "only ManifestWorks named" in powerful_manager.kubectl(
+        *patch, '-p={"metadata":{"labels":{"a":"b"}}}', check=False
+    )
+
+
+_SIGNER = "kubernetes.io/kube-apiserver-client"
+_OURS = {"open-cluster-management.io/addon-name": names.ADDON}
+
+
+@pytest.mark.parametrize(
+    ("name", "signer", "labels", "says"),
+    [
+        ("addon-c1-managed-serviceaccount-x", _SIGNER, _OURS, "approved"),
+        ("csr-x", _SIGNER, _OURS, "approves only"),
+        ("addon-c1-signer", "example.com/signer", _OURS, "approves only"),
+        ("addon-c1-other-x", _SIGNER, {"open-cluster-management.io/addon-name": "other"}, "approves only"),
+        ("addon-c1-bare-x", _SIGNER, {}, "approves only"),
+    ],
+)
+def test_the_manager_approves_only_requests_of_its_addon(
+    powerful_manager: Cluster, name: str, signer: str, labels: dict[str, str], says: str
+) -> None:
+    pem = signing_requests.pem("anybody", ())
+    spec = {"request": b64encode(pem).decode(), "signerName": signer, "usages": ["client auth"]}
+    csr = kubernetes_object("certificates.k8s.io/v1", "CertificateSigningRequest", name, spec=spec)
+    csr["metadata"]["labels"] = labels
+    apply(powerful_manager, csr)
+    assert says in powerful_manager.kubectl("certificate", "approve", *_MANAGER, name, check=False)

@@ -5,6 +5,7 @@ import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,23 +186,21 @@ _MADE = [
     (kind, name, "-n", "cluster1", "--ignore-not-found", "-o", "yaml")
     for kind, name in (
         ("manifestwork", names.DEPLOY_WORK),
-        ("role", names.AGENT_ROLE),
         ("rolebinding", names.AGENT_ROLE),
     )
 ]
 
 
 def _stands(hub: Cluster) -> bool:
-    """Whether the work is there in full, and the Role and RoleBinding."""
-    work, role, binding = (hub.kubectl("get", *kind) for kind in _MADE)
-    return "kind: Deployment" in work and "secrets" in role and "agent:addon-agent" in binding
+    """Whether the work is there in full, and the RoleBinding."""
+    work, binding = (hub.kubectl("get", *kind) for kind in _MADE)
+    return "kind: Deployment" in work and "agent:addon-agent" in binding
 
 
 def _drift(hub: Cluster) -> None:
-    """Somebody alters all three."""
+    """Somebody alters both."""
     changes = {
         "manifestwork": {"spec": {"workload": {"manifests": []}}},
-        "role": {"rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]},
         "rolebinding": {"subjects": []},
     }
     for kind, name, *_ in _MADE:
@@ -228,7 +227,11 @@ def _default_config(hub: Cluster) -> None:
         ("get", "clusterprofiles.multicluster.x-k8s.io"),
         ("patch", "managedclusteraddons.addon.open-cluster-management.io/another --subresource=status"),
         ("delete", "manifestworks.work.open-cluster-management.io/another"),
-        ("delete", "roles.rbac.authorization.k8s.io/another"),
+        ("delete", "rolebindings.rbac.authorization.k8s.io/another"),
+        ("create", "roles.rbac.authorization.k8s.io"),
+        ("list", "roles.rbac.authorization.k8s.io"),
+        ("get", "secrets"),
+        ("list", "secrets"),
         ("escalate", "roles.rbac.authorization.k8s.io"),
         ("bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin"),
         ("update", "secrets"),
@@ -242,11 +245,33 @@ def test_the_manager_may_not_do_what_is_not_its_work(installed: Cluster, verb: s
     assert answer.splitlines()[-1] == "no" or answer.startswith("no\n")
 
 
-def test_the_manager_cannot_grant_more_than_an_agent_needs(installed: Cluster) -> None:
-    role = body("rbac.authorization.k8s.io/v1", "Role", names.AGENT_ROLE, "default")
-    role["rules"] = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
-    said = installed.kubectl("create", f"--as={_MANAGER}", "-f", "-", stdin=json.dumps(role), check=False)
-    assert "attempting to grant RBAC permissions not currently held" in said
+def _binding(role: str, **changes: Any) -> dict[str, Any]:
+    binding = body("rbac.authorization.k8s.io/v1", "RoleBinding", names.AGENT_ROLE, "default")
+    group = "rbac.authorization.k8s.io"
+    agent = {"kind": "User", "apiGroup": group, "name": f"{_AGENT.format('default')}:agent:addon-agent"}
+    reference = {"apiGroup": group, "kind": "ClusterRole", "name": role}
+    return binding | {"roleRef": reference, "subjects": [agent]} | changes
+
+
+@pytest.mark.parametrize(
+    "role", ["edit", "cluster-admin", "open-cluster-management:managed-serviceaccount:addon-manager"]
+)
+def test_the_manager_binds_no_role_but_the_agents(installed: Cluster, role: str) -> None:
+    said = _create(installed, _binding(role))
+    assert (
+        "attempting to grant RBAC permissions not currently held" in said
+        or "may not bind" in said
+        or "binds the ClusterRole" in said
+    )
+
+
+def _create(hub: Cluster, wanted: dict[str, Any]) -> str:
+    command = ["create", f"--as={_MANAGER}", "--dry-run=server", "-f", "-"]
+    return hub.kubectl(*command, stdin=json.dumps(wanted), check=False)
+
+
+def test_the_manager_binds_the_agents_role_without_having_its_rights(installed: Cluster) -> None:
+    assert "created" in _create(installed, _binding(names.AGENT_ROLE))
 
 
 @pytest.fixture(scope="module")

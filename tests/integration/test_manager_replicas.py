@@ -88,7 +88,7 @@ def _assert_made_once(writes: list[Write], clusters: list[str]) -> None:
         if write.verb == "create" and write.namespace in clusters and write.resource != "events"
     ]
     assert sorted(made) == sorted(
-        (name, kind) for name in clusters for kind in ("roles", "rolebindings", "manifestworks")
+        (name, kind) for name in clusters for kind in ("rolebindings", "manifestworks")
     )
 
 
@@ -104,7 +104,7 @@ def test_a_leader_that_was_frozen_writes_nothing_more_and_ends(
     frozen_at, log = datetime.now(UTC), write_log.from_now()
     try:
         assert wait_until(lambda: follower.said("leading"), 2 * _LEASE_SECONDS)
-        ocm.hub.kubectl("delete", "role", names.AGENT_ROLE, "-n", cluster.name)
+        ocm.hub.kubectl("delete", "rolebinding", names.AGENT_ROLE, "-n", cluster.name)
         cluster.wait_installed()
         ocm.hub.kubectl("delete", "manifestwork", names.DEPLOY_WORK, "-n", cluster.name)
     finally:

@@ -126,7 +126,6 @@ def _life(member: Member) -> None:
         for kind, name in (
             ("managedclusteraddon", names.ADDON),
             ("manifestwork", WORK),
-            ("role", RIGHTS),
             ("rolebinding", RIGHTS),
         ):
             assert wait_until(lambda: fleet.get(kind, name, member.name) is None, PATIENCE), (kind, name)  # noqa: B023 - called at once

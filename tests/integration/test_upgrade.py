@@ -105,7 +105,9 @@ def test_the_modes_can_be_changed_to_and_fro(release: Release) -> None:
 
 
 def _may_deploy(role: Any) -> bool:
-    return any({"manifestworks", "roles", "secrets"} & set(rule["resources"]) for rule in role["rules"])
+    return any(
+        {"rolebindings", "certificatesigningrequests"} & set(rule["resources"]) for rule in role["rules"]
+    )
 
 
 def test_ocms_addon_manager_may_grant_the_agents_rights_and_no_other(release: Release) -> None:

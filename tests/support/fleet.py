@@ -27,7 +27,7 @@ from msa.api.certificates import APPROVED, SigningRequest, SigningRequestStatus
 from msa.api.cluster import ClusterSpec, ManagedCluster
 from msa.api.core import Secret
 from msa.api.meta import Condition, ObjectMeta, OwnerReference
-from msa.api.rbac import Role, RoleBinding
+from msa.api.rbac import RoleBinding
 from msa.api.work import APPLIED, ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.ingest import keep_config, keep_work
@@ -46,12 +46,10 @@ FLEET_OWNER = OwnerReference(
     "addon.open-cluster-management.io/v1alpha1", "ClusterManagementAddOn", names.ADDON, "fleet-uid"
 )
 _READ: dict[Kind, Callable[[bytes], Any]] = {
-    Kind.ROLE: msgspec.json.Decoder(Role).decode,
     Kind.ROLE_BINDING: msgspec.json.Decoder(RoleBinding).decode,
     Kind.WORK: lambda body: keep_work(msgspec.json.decode(body, type=ManifestWork)),
 }
 _NAMES = {
-    Kind.ROLE: names.AGENT_ROLE,
     Kind.ROLE_BINDING: names.AGENT_ROLE,
     Kind.WORK: names.DEPLOY_WORK,
 }
@@ -96,7 +94,6 @@ class Fleet:
     fleet: Store[ClusterManagementAddOn] = field(factory=Store)
     configs: Store[DeploymentConfig] = field(factory=Store)
     works: Store[Work] = field(factory=Store)
-    roles: Store[Role] = field(factory=Store)
     bindings: Store[RoleBinding] = field(factory=Store)
     pull_secrets: Store[Secret] = field(factory=Store)
     requests: Store[SigningRequest] = field(factory=Store)
@@ -109,7 +106,6 @@ class Fleet:
             self.fleet,
             self.configs,
             self.works,
-            self.roles,
             self.bindings,
             self.pull_secrets,
         )
@@ -241,7 +237,6 @@ class Fleet:
 
     def _kept(self, kind: Kind) -> Store[Any]:
         stores: dict[Kind, Store[Any]] = {
-            Kind.ROLE: self.roles,
             Kind.ROLE_BINDING: self.bindings,
             Kind.WORK: self.works,
         }
@@ -254,7 +249,6 @@ class Fleet:
             ClusterManagementAddOn: self.fleet,
             DeploymentConfig: self.configs,
             Work: self.works,
-            Role: self.roles,
             RoleBinding: self.bindings,
             Secret: self.pull_secrets,
             SigningRequest: self.requests,

@@ -24,7 +24,6 @@ from tests.integration.leaks import leaks
 ACCOUNT: Final = f"system:serviceaccount:{names.HUB_NAMESPACE}:managed-serviceaccount"
 PATIENCE: Final = 30.0
 MADE: Final = (
-    ("role", names.AGENT_ROLE),
     ("rolebinding", names.AGENT_ROLE),
     ("manifestwork", names.DEPLOY_WORK),
 )

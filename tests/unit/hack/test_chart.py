@@ -16,18 +16,13 @@ from hack.charts import BASES, GOLDEN, HelmError, helm, render
 from hack.generate import CHART
 from msa.api import names
 from msa.hub import render as hub_render
+from tests.support.helm import needs_helm
+
+pytestmark = needs_helm
 
 _OVERLAYS = CHART.parents[1] / "overlays"
 _DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 _SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _helm() -> None:
-    places = binaries.Places.of_helm(os.environ)
-    folders = [folder for folder in (places.assets, places.cache) if folder is not None]
-    if not any((folder / "helm").exists() for folder in folders) and not os.environ.get("CI_RUN"):
-        pytest.skip("no helm here: make helm")
 
 
 def _objects(text: str) -> dict[tuple[str, str], Any]:
@@ -149,29 +144,6 @@ def test_the_addon_template_names_its_objects_in_full() -> None:
     ]
     manifests = template["spec"]["agentSpec"]["workload"]["manifests"]
     assert [item["metadata"] for item in manifests if "{{" in json.dumps(item["metadata"])] == []
-
-
-@pytest.mark.parametrize("ephemeral", [False, True])
-def test_the_manager_has_the_rights_that_it_grants_and_ocm_grants_the_same(ephemeral: bool) -> None:
-    wanted = [
-        {"apiGroups": list(rule.api_groups), "resources": list(rule.resources), "verbs": list(rule.verbs)}
-        for rule in hub_render.agent_rules(ephemeral=ephemeral)
-    ]
-    gate = f"--set=featureGates.ephemeralIdentity={str(ephemeral).lower()}"
-    manager = _objects(render(gate))[
-        "ClusterRole", "open-cluster-management:managed-serviceaccount:addon-manager"
-    ]
-    assert manager["rules"][-len(wanted) :] == wanted
-    agent = _objects(render(gate, "--set=hubDeployMode=AddOnTemplate"))["ClusterRole", names.AGENT_ROLE]
-    assert agent["rules"] == wanted
-
-
-def test_the_manager_may_never_escalate_nor_bind_nor_do_everything() -> None:
-    for mode in BASES:
-        for (kind, _), item in _objects(render(f"--set=hubDeployMode={mode}")).items():
-            for rule in item["rules"] if kind in ("ClusterRole", "Role") else ():
-                assert not {"*", "escalate", "impersonate"} & {*rule["verbs"], *rule["resources"]}
-                assert "bind" not in rule["verbs"] or rule["resourceNames"] == [names.AGENT_ROLE]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.support.fleet import (
     with_,
 )
 
-NEW = ["create Role", "create RoleBinding", "status", "create ManifestWork"]
+NEW = ["create RoleBinding", "status", "create ManifestWork"]
 
 
 def _use(fleet: Fleet, *references: ConfigReference) -> None:
@@ -97,7 +97,7 @@ async def test_before_the_rollout_has_reached_a_new_cluster_it_may_register_and_
     fleet.put(config())
     _use(fleet, reference(config(), ""))
     await settle(fleet, reconciler_of(fleet))
-    assert fleet.writes == ["create Role", "create RoleBinding", "status"]
+    assert fleet.writes == ["create RoleBinding", "status"]
     assert fleet.conditions().keys() == {"RegistrationApplied"}
 
 
@@ -171,11 +171,11 @@ async def test_a_configuration_that_does_not_exist_is_told_and_the_running_agent
 async def test_a_missing_pull_secret_is_told_and_its_arrival_deploys_the_agent(fleet: Fleet) -> None:
     reconcile = reconciler_of(fleet, pull_secret="hub/pull")
     await settle(fleet, reconcile)
-    assert fleet.writes == NEW[:3]
+    assert fleet.writes == NEW[:2]
     assert "Secret hub/pull" in fleet.conditions()["ManifestApplied"].message
     fleet.put(Secret(ObjectMeta(name="pull", namespace="hub"), data={".dockerconfigjson": "e30="}))
     await settle(fleet, reconcile)
-    assert fleet.writes == [*NEW[:3], "status", "create ManifestWork"]
+    assert fleet.writes == [*NEW[:2], "status", "create ManifestWork"]
 
 
 async def test_a_pull_secret_that_changes_is_copied_anew(fleet: Fleet) -> None:

@@ -338,35 +338,3 @@ def test_the_digest_tells_a_spec_that_somebody_changed(change: str) -> None:
         case _:
             stored.clear()
     assert render.spec_digest(stored) != render.spec_digest(spec)
-
-
-@pytest.mark.parametrize(
-    ("resource", "verbs"),
-    [
-        ("managedserviceaccounts", {"get", "list", "watch"}),
-        ("managedserviceaccounts/status", {"patch"}),
-        ("secrets", {"get", "list", "watch", "create", "patch", "delete"}),
-        ("events", {"create", "patch"}),
-    ],
-)
-def test_the_agent_has_the_least_rights_on_the_hub(resource: str, verbs: set[str]) -> None:
-    rules = [rule for rule in render.agent_rules(ephemeral=False) if resource in rule.resources]
-    assert {verb for rule in rules for verb in rule.verbs} == verbs
-
-
-def test_the_agent_has_rights_on_nothing_else_on_the_hub() -> None:
-    rules = render.agent_rules(ephemeral=True)
-    assert {
-        (group, resource) for rule in rules for group in rule.api_groups for resource in rule.resources
-    } == {
-        ("authentication.open-cluster-management.io", "managedserviceaccounts"),
-        ("authentication.open-cluster-management.io", "managedserviceaccounts/status"),
-        ("", "secrets"),
-        ("", "events"),
-    }
-
-
-def test_identities_may_be_deleted_only_with_the_gate_for_ephemeral_ones() -> None:
-    more = set(render.agent_rules(ephemeral=True)) - set(render.agent_rules(ephemeral=False))
-    (rule,) = more
-    assert (rule.resources, rule.verbs) == (("managedserviceaccounts",), ("delete",))

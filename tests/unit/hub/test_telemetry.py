@@ -130,14 +130,14 @@ def test_decisions_that_were_never_made_are_counted_as_none_so_that_the_first_is
 @pytest.mark.parametrize(
     ("told", "verb"),
     [
-        (lambda telemetry: telemetry.wrote("c1", Kind.ROLE, new=True), "create"),
-        (lambda telemetry: telemetry.wrote("c1", Kind.ROLE, new=False), "rewrite"),
-        (lambda telemetry: telemetry.deleted("c1", Kind.ROLE), "delete"),
+        (lambda telemetry: telemetry.wrote("c1", Kind.ROLE_BINDING, new=True), "create"),
+        (lambda telemetry: telemetry.wrote("c1", Kind.ROLE_BINDING, new=False), "rewrite"),
+        (lambda telemetry: telemetry.deleted("c1", Kind.ROLE_BINDING), "delete"),
     ],
 )
 def test_writes_are_counted_by_kind_and_verb(told: Tell, verb: str) -> None:
     registry = _counted(told)
-    assert registry.get_sample_value("msa_addon_writes_total", {"kind": "Role", "verb": verb}) == 1
+    assert registry.get_sample_value("msa_addon_writes_total", {"kind": "RoleBinding", "verb": verb}) == 1
 
 
 def test_a_withdrawal_is_logged_with_its_reason(logged: list[Any]) -> None:

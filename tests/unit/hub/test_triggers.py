@@ -13,7 +13,7 @@ from msa.api.addon import AddonConfig, AddonSpec, AddonStatus
 from msa.api.certificates import SigningRequest, SigningRequestStatus
 from msa.api.core import Secret
 from msa.api.meta import Condition, ObjectMeta
-from msa.api.rbac import Role, RoleBinding
+from msa.api.rbac import RoleBinding
 from msa.api.work import Work
 from msa.hub.triggers import BY_CLUSTER, Triggers, cluster_of
 from msa.runtime.backoff import Backoff
@@ -97,9 +97,7 @@ async def test_a_cluster_or_its_addon_brings_the_cluster_and_its_open_requests(
     assert queues.keys == ({"c1"}, set(), {"open"})
 
 
-@pytest.mark.parametrize(
-    "item", [Role(OURS), RoleBinding(OURS), Work(OURS, "", (), {}, ())], ids=["Role", "RoleBinding", "Work"]
-)
+@pytest.mark.parametrize("item", [RoleBinding(OURS), Work(OURS, "", (), {}, ())], ids=["RoleBinding", "Work"])
 @pytest.mark.parametrize("happens", [came, went])
 async def test_what_is_ours_in_a_clusters_namespace_brings_that_cluster(
     triggers: Triggers, queues: Queues, item: Any, happens: Callable[[Any], Change[Any]]

@@ -22,7 +22,7 @@ from tests.support.fleet import (
     with_,
 )
 
-RIGHTS = ["delete RoleBinding", "delete Role"]
+RIGHTS = ["delete RoleBinding"]
 
 
 def _leaving(fleet: Fleet, item: Any) -> None:
@@ -81,7 +81,7 @@ async def test_what_has_its_name_and_is_not_ours_is_left_alone(fleet: Fleet, kin
     await settle(fleet, reconciler_of(fleet))
     assert fleet.has(kind)
     assert f"delete {kind.value}" not in fleet.writes
-    assert len(fleet.writes) == 2, "the rest of it goes"
+    assert len(fleet.writes) == 1, "the rest of it goes"
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=[kind.value for kind in Kind])
@@ -99,7 +99,7 @@ async def test_what_lost_its_label_or_its_owner_goes_all_the_same(
 
 
 @pytest.mark.parametrize("written", [False, True], ids=["before it is carried out", "before its answer"])
-@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("at", range(2))
 async def test_wherever_the_manager_is_killed_a_new_one_removes_the_rest_and_nothing_twice(
     fleet: Fleet, at: int, written: bool
 ) -> None:
@@ -117,8 +117,7 @@ async def test_wherever_the_manager_is_killed_a_new_one_removes_the_rest_and_not
 async def test_what_is_on_its_way_out_already_is_not_deleted_again(fleet: Fleet) -> None:
     await install(fleet)
     fleet.take(addon(), fleet.get(Kind.WORK))
-    for kind in (Kind.ROLE, Kind.ROLE_BINDING):
-        fleet.put(with_(fleet.get(kind), deletion_timestamp=fleet.now()))
+    fleet.put(with_(fleet.get(Kind.ROLE_BINDING), deletion_timestamp=fleet.now()))
     await settle(fleet, reconciler_of(fleet))
     assert not fleet.writes
 
@@ -131,7 +130,7 @@ async def test_an_addon_that_comes_back_before_the_agent_is_gone_is_installed_ag
     fleet.take(fleet.get(Kind.WORK))
     fleet.writes.clear()
     await settle(fleet, reconciler_of(fleet))
-    assert fleet.writes == ["create Role", "create RoleBinding", "status", "create ManifestWork"]
+    assert fleet.writes == ["create RoleBinding", "status", "create ManifestWork"]
 
 
 async def test_why_the_agent_goes_is_told_once_and_each_deletion_once(fleet: Fleet) -> None:
@@ -145,7 +144,6 @@ async def test_why_the_agent_goes_is_told_once_and_each_deletion_once(fleet: Fle
         ("deleted", "c1", "ManifestWork"),
         ("withdrawn", "c1", "the cluster is removed"),
         ("deleted", "c1", "RoleBinding"),
-        ("deleted", "c1", "Role"),
     ]
 
 

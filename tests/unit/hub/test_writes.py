@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from msa.api.addon import Subject
 from msa.api.meta import ObjectMeta
-from msa.hub import bodies, render
+from msa.hub import bodies
 from msa.hub.objects import Objects
 from msa.hub.ports import Kind
 from msa.hub.writes import HubWrites
@@ -32,7 +32,7 @@ STORED = ObjectMeta(
     labels={"team": "a", "open-cluster-management.io/addon-name": "other"},
     annotations={"note": "b"},
 )
-ROLE = bodies.role(addon(), render.agent_rules(ephemeral=False))
+BINDING = bodies.role_binding(addon(), Subject("a"))
 
 
 @define
@@ -58,9 +58,9 @@ def server(now: Callable[[], datetime]) -> Server:
 
 
 async def test_an_object_is_created_in_its_clusters_namespace(server: Server) -> None:
-    assert await server.writes.create(Kind.ROLE, ROLE) == "8"
+    assert await server.writes.create(Kind.ROLE_BINDING, BINDING) == "8"
     ((name, namespace, verb, body),) = server.requests
-    assert (name, namespace, verb) == ("Role", "c1", "create")
+    assert (name, namespace, verb) == ("RoleBinding", "c1", "create")
     assert body["metadata"]["ownerReferences"] == [
         {
             "apiVersion": "addon.open-cluster-management.io/v1alpha1",
@@ -75,9 +75,9 @@ async def test_an_object_is_created_in_its_clusters_namespace(server: Server) ->
 async def test_an_object_is_rewritten_in_whole_at_the_version_that_was_read_and_foreign_marks_stay(
     server: Server,
 ) -> None:
-    assert await server.writes.rewrite(Kind.ROLE, STORED, ROLE) == "8"
+    assert await server.writes.rewrite(Kind.ROLE_BINDING, STORED, BINDING) == "8"
     ((name, namespace, verb, stored, operations),) = server.requests
-    assert (name, namespace, verb, stored) == ("Role", "c1", "json patch", STORED.name)
+    assert (name, namespace, verb, stored) == ("RoleBinding", "c1", "json patch", STORED.name)
     assert {operation["op"] for operation in operations} == {"add"}
     sent = {operation["path"]: operation["value"] for operation in operations}
     assert sent.keys() == {
@@ -85,7 +85,8 @@ async def test_an_object_is_rewritten_in_whole_at_the_version_that_was_read_and_
         "/metadata/labels",
         "/metadata/annotations",
         "/metadata/ownerReferences",
-        "/rules",
+        "/roleRef",
+        "/subjects",
     }
     assert sent["/metadata/resourceVersion"] == "7"
     assert sent["/metadata/labels"] == {
@@ -93,12 +94,12 @@ async def test_an_object_is_rewritten_in_whole_at_the_version_that_was_read_and_
         "open-cluster-management.io/addon-name": "managed-serviceaccount",
     }
     assert sent["/metadata/annotations"] == {"note": "b"}
-    assert sent["/rules"] == json.loads(msgspec.json.encode(ROLE["rules"]))
+    assert sent["/subjects"] == json.loads(msgspec.json.encode(BINDING["subjects"]))
 
 
 async def test_a_work_is_rewritten_with_its_spec_and_its_annotations(server: Server) -> None:
     body = {
-        "metadata": {**ROLE["metadata"], "annotations": {"hash": "h"}},
+        "metadata": {**BINDING["metadata"], "annotations": {"hash": "h"}},
         "kind": "ManifestWork",
         "spec": {"workload": {}},
     }
@@ -110,9 +111,9 @@ async def test_a_work_is_rewritten_with_its_spec_and_its_annotations(server: Ser
 
 
 async def test_an_object_without_labels_and_annotations_gets_ours(server: Server) -> None:
-    await server.writes.rewrite(Kind.ROLE, replace(STORED, labels=None, annotations=None), ROLE)
+    await server.writes.rewrite(Kind.ROLE_BINDING, replace(STORED, labels=None, annotations=None), BINDING)
     sent = {operation["path"]: operation["value"] for operation in server.requests[0][-1]}
-    assert sent["/metadata/labels"] == ROLE["metadata"]["labels"]
+    assert sent["/metadata/labels"] == BINDING["metadata"]["labels"]
     assert sent["/metadata/annotations"] == {}
 
 
@@ -120,25 +121,25 @@ async def test_the_binding_is_of_our_role_and_names_the_user_alone(server: Serve
     await server.writes.create(Kind.ROLE_BINDING, bodies.role_binding(addon(), Subject("u", ("g",))))
     body = server.requests[0][-1]
     group = "rbac.authorization.k8s.io"
-    assert body["roleRef"] == {"apiGroup": group, "kind": "Role", "name": STORED.name}
+    assert body["roleRef"] == {"apiGroup": group, "kind": "ClusterRole", "name": STORED.name}
     assert body["subjects"] == [{"kind": "User", "apiGroup": group, "name": "u"}]
 
 
 async def test_a_deletion_names_the_very_object(server: Server) -> None:
-    assert await server.writes.delete(Kind.ROLE, STORED)
-    assert server.requests == [["Role", "c1", "delete", STORED.name, "role-uid"]]
+    assert await server.writes.delete(Kind.ROLE_BINDING, STORED)
+    assert server.requests == [["RoleBinding", "c1", "delete", STORED.name, "role-uid"]]
 
 
 @pytest.mark.parametrize("error", [NotFound("gone"), Conflict("another has its name")])
 async def test_what_is_gone_already_needs_no_deletion(server: Server, error: ApiError) -> None:
     server.error = error
-    assert not await server.writes.delete(Kind.ROLE, STORED)
+    assert not await server.writes.delete(Kind.ROLE_BINDING, STORED)
 
 
 async def test_a_deletion_that_the_hub_refuses_is_a_failure(server: Server) -> None:
     server.error = Forbidden("no")
     with pytest.raises(Forbidden):
-        await server.writes.delete(Kind.ROLE, STORED)
+        await server.writes.delete(Kind.ROLE_BINDING, STORED)
 
 
 @pytest.mark.parametrize(

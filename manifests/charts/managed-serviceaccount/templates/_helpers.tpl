@@ -29,6 +29,11 @@ A Deployment's selector can never be changed, so one that is there keeps its own
 {{ concat $stored.rules $ephemeral | toYaml }}
 {{- end }}
 
+{{/* Whether the feature gate ClusterProfile is on, by its name of today or by that of the Go addon's chart 0.10: "true" or nothing. */}}
+{{- define "msa.clusterProfile" -}}
+{{- if or (.Values.featureGates).clusterProfile (.Values.featureGates).clusterProfileCredSyncer }}true{{ end -}}
+{{- end }}
+
 {{- define "msa.crdName" -}}
 managedserviceaccounts.authentication.open-cluster-management.io
 {{- end }}
