@@ -15,7 +15,10 @@ from hack.reference.words import ADDON, FAN_OUT, GOOD, TROUBLES, Entry, explaine
 _IDENTITY = """\
 Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` sums up. `TokenReported` says the same as `Ready`, for
 programs that know it from the addon that this one replaces. `SecretCreated` stays True while the Secret is there, whatever the trouble
-is. `LifetimeShortened` is there only while it is True."""
+is. `LifetimeShortened` is there only while it is True.
+
+The manager adds `ClusterProfileCopyRefused` while a ClusterProfile of the cluster gets no copy of the credential
+([clusterprofile.md](../clusterprofile.md#when-no-copy-is-made) has its reasons)."""
 
 _TROUBLES = """\
 What `Ready` and `TokenReported` say when they are False, and `SecretCreated` where there is no Secret. The message has the particulars."""

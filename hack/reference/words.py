@@ -252,5 +252,9 @@ PROFILE_EVENTS = {
     "ProfileInForeignCluster": Entry(
         "the profile is in another managed cluster's own namespace, whose agent would have the token"
     ),
+    "ProfileNamespaceNotBound": Entry(
+        "no ManagedClusterSet with the cluster is bound to the profile's namespace, so whoever created it there gets no credential"
+    ),
+    "ProfileClusterSetsUnknown": Entry("the manager cannot read ManagedClusterSets or their bindings"),
     "ProfileSecretNameTooLong": Entry("the copy's name would be longer than a label's value may be"),
 }

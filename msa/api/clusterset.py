@@ -4,13 +4,15 @@ from typing import Final
 
 from msgspec import Struct
 
-from msa.api.meta import ObjectMeta
+from msa.api.meta import Condition, ObjectMeta
 
 SETS_VERSION: Final = "v1beta2"
 DECISIONS_VERSION: Final = "v1beta1"
 LABEL_CLUSTER_SET: Final = "cluster.open-cluster-management.io/clusterset"
 LABEL_PLACEMENT: Final = "cluster.open-cluster-management.io/placement"
 BY_LABEL_SELECTOR: Final = "LabelSelector"
+BOUND: Final = "Bound"
+"""Condition of a binding: OCM has found its set."""
 
 
 class Requirement(Struct, frozen=True, gc=False, rename="camel"):
@@ -48,11 +50,21 @@ class BindingSpec(Struct, frozen=True, gc=False, rename="camel"):
     cluster_set: str = ""
 
 
+class BindingStatus(Struct, frozen=True, gc=False, rename="camel"):
+    conditions: tuple[Condition, ...] = ()
+
+
 class ManagedClusterSetBinding(Struct, frozen=True, gc=False, rename="camel"):
     """That a namespace may use a set. Whoever makes it must have the permission `bind` on the set, which OCM checks."""
 
     metadata: ObjectMeta
     spec: BindingSpec = BindingSpec()
+    status: BindingStatus = BindingStatus()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether OCM says that it binds nothing; one that OCM has not judged yet is as good as bound."""
+        return any(item.type == BOUND and item.status == "False" for item in self.status.conditions)
 
 
 class Decision(Struct, frozen=True, gc=False, rename="camel"):

@@ -81,9 +81,11 @@ class _Manager:
             busy=lambda: self.hub.under_way > 0,
         )
         common = self._common(recorder, version)
-        parts = [fanout_app.part(common, ephemeral=self.settings.feature_gates.ephemeral_identity)]
-        if self.settings.feature_gates.cluster_profile:
-            parts.append(profiles_app.part(common, publish=self.settings.publish_access_providers))
+        gates, groups = self.settings.feature_gates, fanout_app.SetInformers.of(common)
+        parts = [fanout_app.part(common, groups, ephemeral=gates.ephemeral_identity)]
+        if gates.cluster_profile:
+            publish = self.settings.publish_access_providers
+            parts.append(profiles_app.part(common, groups, publish=publish))
         if self.settings.deploy_mode is DeployMode.DEPLOYMENT:
             parts.append(addon_app.part(common, self.settings, version=version))
         await self._supervisor(common, parts).run()

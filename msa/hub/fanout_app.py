@@ -3,17 +3,14 @@
 from collections.abc import Mapping
 from typing import TypeVar
 
+from attrs import frozen
+
 from msa.api import cluster as cluster_api
 from msa.api import clusterset
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
+from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, ClusterSets, by_namespace
 from msa.hub.fanout import FanOutReconciler
-from msa.hub.fanout_caches import (
-    BINDINGS_BY_NAMESPACE,
-    DECISIONS_BY_PLACEMENT,
-    FanOutCaches,
-    by_namespace,
-    by_placement,
-)
+from msa.hub.fanout_caches import DECISIONS_BY_PLACEMENT, FanOutCaches, by_placement
 from msa.hub.fanout_children import Children
 from msa.hub.fanout_observer import FanOutCollector, FanOutTelemetry
 from msa.hub.fanout_triggers import Triggers
@@ -35,14 +32,35 @@ _WORKERS = 4
 """Each writes many children at a time."""
 
 
-def part(common: Common, *, ephemeral: bool) -> Part:
+@frozen
+class SetInformers:
+    """Of cluster sets and their bindings: the fan-out goes by them, and so do copies of credentials."""
+
+    sets: Informer[ManagedClusterSet]
+    bindings: Informer[ManagedClusterSetBinding]
+
+    @classmethod
+    def of(cls, common: Common) -> "SetInformers":
+        version, indexes = clusterset.SETS_VERSION, {BINDINGS_BY_NAMESPACE: by_namespace}
+        return cls(
+            _informer(common, version, "managedclustersets", ManagedClusterSet),
+            _informer(common, version, "managedclustersetbindings", ManagedClusterSetBinding, indexes),
+        )
+
+    @property
+    def caches(self) -> ClusterSets:
+        return ClusterSets(self.sets.store, self.bindings.store)
+
+
+def part(common: Common, groups: SetInformers, *, ephemeral: bool) -> Part:
     """The fan-out.
 
     Args:
         common: what all parts are made from.
+        groups: run by this part.
         ephemeral: whether lives end with their TTL.
     """
-    sets, bindings, decisions = _informers(common)
+    sets, bindings, decisions = groups.sets, groups.bindings, _decisions(common)
     identities, clusters, metrics = common.identities, common.clusters, common.metrics
     caches = FanOutCaches(identities.store, clusters.store, sets.store, bindings.store, decisions.store)
     queue = WorkQueue("fanout", Backoff(common.rng), metrics)
@@ -69,16 +87,9 @@ def part(common: Common, *, ephemeral: bool) -> Part:
     return Part((sets, bindings, decisions), (controller,))
 
 
-def _informers(
-    common: Common,
-) -> tuple[Informer[ManagedClusterSet], Informer[ManagedClusterSetBinding], Informer[PlacementDecision]]:
-    sets, decided = clusterset.SETS_VERSION, clusterset.DECISIONS_VERSION
-    bindings, decisions = {BINDINGS_BY_NAMESPACE: by_namespace}, {DECISIONS_BY_PLACEMENT: by_placement}
-    return (
-        _informer(common, sets, "managedclustersets", ManagedClusterSet),
-        _informer(common, sets, "managedclustersetbindings", ManagedClusterSetBinding, bindings),
-        _informer(common, decided, "placementdecisions", PlacementDecision, decisions),
-    )
+def _decisions(common: Common) -> Informer[PlacementDecision]:
+    version, indexes = clusterset.DECISIONS_VERSION, {DECISIONS_BY_PLACEMENT: by_placement}
+    return _informer(common, version, "placementdecisions", PlacementDecision, indexes)
 
 
 def _informer(

@@ -9,6 +9,7 @@ from msa.api import clusterset, names
 from msa.api.cluster import ManagedCluster
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
 from msa.api.fleet_identity import FleetIdentity
+from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE
 from msa.policy import reach
 from msa.policy.fanout import is_child
 from msa.policy.reach import Reach, Unreached
@@ -61,15 +62,10 @@ IDENTITY_INDEXES: Final[dict[str, Index[FleetIdentity]]] = {
 }
 
 
-def by_namespace(item: ManagedClusterSetBinding) -> Iterable[str]:
-    return (item.metadata.namespace,)
-
-
 def by_placement(item: PlacementDecision) -> Iterable[str]:
     return (f"{item.metadata.namespace}/{item.metadata.label(clusterset.LABEL_PLACEMENT)}",)
 
 
-BINDINGS_BY_NAMESPACE: Final = "namespace"
 DECISIONS_BY_PLACEMENT: Final = "placement"
 
 

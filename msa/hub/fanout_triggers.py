@@ -37,7 +37,7 @@ class Triggers:
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
         old, new = change.old, change.new
-        if old is None or new is None or old.belongs != new.belongs or self._differ(old, new):
+        if old is None or new is None or old.belongs != new.belongs or self._is_moved(old, new):
             self._soon(key_of(item) for item in self._origins())
         if (
             old is None or new is None
@@ -45,13 +45,8 @@ class Triggers:
             name = change.latest.metadata.name
             self._soon(key_of(item) for item in self.caches.identities.by_index(PLACES, name))
 
-    def _differ(self, old: ManagedCluster, new: ManagedCluster) -> bool:
-        """In a label that some set selects by. Of the others some tell of health, and change all the time."""
-        before, after = old.metadata, new.metadata
-        return before.labels != after.labels and any(
-            (before.labels or {}).get(label) != (after.labels or {}).get(label)
-            for label in reach.selecting_labels(self.caches.sets.values())
-        )
+    def _is_moved(self, old: ManagedCluster, new: ManagedCluster) -> bool:
+        return reach.is_moved(old, new, self.caches.sets.values())
 
     def cluster_set(self, change: Change[ManagedClusterSet]) -> None:
         if change.old is None or change.new is None or change.old.spec != change.new.spec:

@@ -3,12 +3,14 @@
 import anyio
 from attrs import frozen
 
+from msa.api.cluster import ManagedCluster
+from msa.api.clusterprofile import ClusterProfile
 from msa.hub.profile_ports import ProfileHub, ProfileObserver
-from msa.hub.profiles import ProfileCaches
+from msa.hub.profiles import REFUSED_SECONDS, ProfileCaches
 from msa.policy.profiles import providers_to_publish
 from msa.runtime.errors import NotFound
 from msa.runtime.freshness import Freshness
-from msa.runtime.result import Done, Key, Result
+from msa.runtime.result import Done, Key, RequeueAfter, Result
 
 
 @frozen
@@ -24,7 +26,9 @@ class AccessReconciler:
         profile = self.caches.profiles.get(key)
         if profile is None:
             return Done()
-        providers = providers_to_publish(profile, self.caches.clusters.get(profile.metadata.name))
+        if not self.caches.groups.synced:
+            return RequeueAfter(REFUSED_SECONDS)  # who may know the way cannot be told
+        providers = providers_to_publish(profile, self._cluster(profile))
         if providers is None:
             return Done()
         try:
@@ -34,3 +38,8 @@ class AccessReconciler:
         self.freshness.wrote(key, self.caches.profiles, version, anyio.current_time())
         self.observer.published(key, withdrawn=not providers)
         return Done()
+
+    def _cluster(self, profile: ClusterProfile) -> ManagedCluster | None:
+        """Whose way may be shown there."""
+        namespace, name = profile.metadata.namespace, profile.metadata.name
+        return self.caches.clusters.get(name) if self.caches.may_use(namespace, name) else None

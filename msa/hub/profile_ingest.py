@@ -2,11 +2,13 @@
 
 import hashlib
 from functools import lru_cache
+from itertools import islice
 from sys import intern
 from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.addon import LABEL_CLUSTER
@@ -14,6 +16,7 @@ from msa.api.clusterprofile import (
     LABEL_MANAGER,
     Access,
     ClusterProfile,
+    OwnedMeta,
     SecretFacts,
     StoredClusterProfile,
 )
@@ -21,6 +24,13 @@ from msa.api.core import Secret
 from msa.api.meta import ObjectMeta, OwnerReference
 from msa.policy.profiles import MARKS, providers_digest
 
+_LONGEST_MARK = 64
+_MOST_KEYS = 64
+_MOST_OWNERS = 16
+_LARGEST_PROVIDERS = 64 * 1024
+"""In bytes: what is larger was not written by us, and is not read."""
+
+_UNREADABLE = Access(names=("",))
 _PROVIDER_FIELDS = (b'"f:accessProviders"', b'"f:credentialProviders"')
 
 
@@ -29,20 +39,24 @@ class _Named(Struct, frozen=True):
 
 
 def keep_secret(secret: Secret) -> SecretFacts:
-    """The facts of a Secret; garbage is a fact too, never an error."""
+    """The facts of a Secret; garbage is a fact too, never an error.
+
+    What tenants may write is kept within bounds: of more data entries the others show once these are gone.
+    """
     data = secret.data or {}
     return SecretFacts(
         metadata=_slim(secret.metadata, (names.LABEL_MANAGED, names.LABEL_SYNCED_FROM), MARKS),
-        type=intern(secret.type),
+        type=intern(secret.type[:_LONGEST_MARK]),
         immutable=secret.immutable,
-        keys=_shared_keys(frozenset(data)),
+        keys=_shared_keys(frozenset(sorted(data)[:_MOST_KEYS])),
         digest=_digest(data),
     )
 
 
 def keep_profile(stored: StoredClusterProfile) -> ClusterProfile:
     """What is kept of a profile; providers of a shape that we do not know are somebody else's."""
-    return ClusterProfile(_slim(stored.metadata, (LABEL_MANAGER, LABEL_CLUSTER), ()), _access(stored))
+    metadata = replace(_slim(stored.metadata, (LABEL_MANAGER, LABEL_CLUSTER), ()), owner_references=())
+    return ClusterProfile(metadata, _access(stored))
 
 
 def _digest(data: dict[str, str]) -> str:
@@ -53,21 +67,29 @@ def _digest(data: dict[str, str]) -> str:
 
 def _access(stored: StoredClusterProfile) -> Access:
     status = stored.status
+    if max(len(bytes(status.access_providers)), len(bytes(status.credential_providers))) > _LARGEST_PROVIDERS:
+        return _UNREADABLE
     try:
         found = [
             item.name
             for providers in (status.access_providers, status.credential_providers)
             for item in _decode(providers, tuple[_Named, ...])
         ]
-    except msgspec.MsgspecError:
-        return Access(names=("",))
-    publishers = frozenset(
-        entry.manager
-        for entry in stored.metadata.managed_fields
+        digest = providers_digest(_decode(status.access_providers, list[Any]))
+    except (msgspec.MsgspecError, RecursionError):
+        return _UNREADABLE
+    told = tuple(name[:_LONGEST_MARK] for name in found[:_MOST_KEYS])
+    return Access(told, _shared_keys(_publishers(stored.metadata)), digest)
+
+
+def _publishers(metadata: OwnedMeta) -> frozenset[str]:
+    """More than one are already too many to count as ours."""
+    wrote = (
+        entry.manager[:_LONGEST_MARK]
+        for entry in metadata.managed_fields
         if any(field in bytes(entry.fields) for field in _PROVIDER_FIELDS)
     )
-    digest = providers_digest(_decode(status.access_providers, list[Any]))
-    return Access(tuple(found), _shared_keys(publishers), digest)
+    return frozenset(islice(wrote, _MOST_KEYS))
 
 
 def _decode(raw: Raw, into: Any) -> Any:
@@ -83,15 +105,15 @@ def _slim(metadata: ObjectMeta, labels: tuple[str, ...], annotations: tuple[str,
         deletion_timestamp=metadata.deletion_timestamp,
         labels=_only(metadata.labels, labels),
         annotations=_only(metadata.annotations, annotations),
-        owner_references=tuple(_slim_owner(owner) for owner in metadata.owner_references),
+        owner_references=tuple(_slim_owner(owner) for owner in metadata.owner_references[:_MOST_OWNERS]),
     )
 
 
 def _only(marks: dict[str, str] | None, wanted: tuple[str, ...]) -> dict[str, str] | None:
-    """Those of these names, None where that is none of them."""
+    """Those of these names, cut, None where that is none of them."""
     if not marks:
         return None
-    return {name: intern(marks[name]) for name in wanted if name in marks} or None
+    return {name: intern(marks[name][:_LONGEST_MARK]) for name in wanted if name in marks} or None
 
 
 def _slim_owner(owner: OwnerReference) -> OwnerReference:

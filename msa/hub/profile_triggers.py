@@ -7,8 +7,9 @@ from attrs import field, frozen
 
 from msa.api.cluster import ManagedCluster
 from msa.api.clusterprofile import ClusterProfile, SecretFacts
+from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding
 from msa.api.fleet_identity import FleetIdentity
-from msa.hub.profiles import BY_NAME, ProfileCaches
+from msa.hub.profiles import BY_NAME, BY_NAMESPACE, ProfileCaches
 from msa.policy.profiles import is_asked_for, made_for, represents
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Key
@@ -18,8 +19,15 @@ BY_CLUSTER: Final = "cluster"
 """Index of copies by the cluster that they are for."""
 
 
+_BARRED_SECONDS: Final = 10.0
+
+
 def name_of(kept: ClusterProfile | SecretFacts) -> tuple[str, ...]:
     return (kept.metadata.name,)
+
+
+def namespace_of(profile: ClusterProfile) -> tuple[str, ...]:
+    return (profile.metadata.namespace,)
 
 
 def cluster_of(copy: SecretFacts) -> tuple[str, ...]:
@@ -68,27 +76,55 @@ class ProfileTriggers:
             self.access.add(change.key, lane)
         before, after = change.old, change.new
         if before is None or after is None or _target(before) != _target(after):
-            self._all_of(change.latest.metadata.name, lane)
+            self._beside(change.latest, lane)
+
+    def binding(self, change: Change[ManagedClusterSetBinding]) -> None:
+        self._within((change.latest.metadata.namespace,), _lane(initial=change.initial))
+
+    def cluster_set(self, change: Change[ManagedClusterSet]) -> None:
+        if change.old is None or change.new is None or change.old.spec != change.new.spec:
+            namespaces = self.caches.groups.namespaces_of(change.latest.metadata.name)
+            self._within(namespaces, _lane(initial=change.initial))
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
         name, lane = change.latest.metadata.name, _lane(initial=change.initial)
         before, after = change.old, change.new
         belonged, belongs = (state is not None and state.belongs for state in (before, after))
-        if belonged != belongs:
+        if belonged != belongs:  # its own namespace is a cluster's now, or no more
+            self._within((name,), lane)
+        regrouped = before is None or after is None or self.caches.groups.is_moved(before, after)
+        if regrouped or belonged != belongs:
             self._all_of(name, lane)
-            for profile in self.caches.profiles.values():
-                if profile.metadata.namespace == name:  # it is in a cluster's own namespace now, or no more
-                    self._all_of(profile.metadata.name, lane)
         moved = before is None or after is None or before.spec != after.spec
-        if self.access is not None and (moved or belonged != belongs):
+        if self.access is not None and (moved or regrouped or belonged != belongs):
             for profile in self.caches.profiles.by_index(BY_NAME, name):
                 self.access.add(key_of(profile), lane)
 
+    def _beside(self, profile: ClusterProfile, lane: Lane) -> None:
+        """Where no credential may be, whoever writes profiles as fast as he can causes no more than a look now and then."""
+        metadata = profile.metadata
+        if self.caches.may_use(metadata.namespace, metadata.name):
+            self._all_of(metadata.name, lane)
+            return
+        for key in self._keys_of(metadata.name):
+            self.copies.add_after(key, _BARRED_SECONDS, lane)
+
+    def _within(self, namespaces: Iterable[str], lane: Lane) -> None:
+        """What the profiles there may have is to be told anew."""
+        for namespace in namespaces:
+            for profile in self.caches.profiles.by_index(BY_NAMESPACE, namespace):
+                self._all_of(profile.metadata.name, lane)
+                if self.access is not None:
+                    self.access.add(key_of(profile), lane)
+
     def _all_of(self, cluster: str, lane: Lane) -> None:
+        for key in self._keys_of(cluster):
+            self.copies.add(key, lane)
+
+    def _keys_of(self, cluster: str) -> set[Key]:
         copies = self.caches.copies.by_index(BY_CLUSTER, cluster)
-        made: Iterable[str] = (key for copy in copies if (key := made_for(copy)) is not None)
-        for key in {*self._asked.get(cluster, ()), *made}:
-            self.copies.add(Key(key), lane)
+        made = (Key(key) for copy in copies if (key := made_for(copy)) is not None)
+        return {*self._asked.get(cluster, ()), *made}
 
     def _forget(self, namespace: str, key: Key) -> None:
         asked = self._asked[namespace]

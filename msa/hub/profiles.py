@@ -3,7 +3,7 @@
 The key is `cluster/identity`. Tokens are in no cache: the identity's Secret is read when a copy must be written, and written at once.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,11 +15,13 @@ from msa.api.clusterprofile import ClusterProfile, SecretFacts
 from msa.api.core import Secret
 from msa.api.fleet_identity import FleetIdentity
 from msa.hub import profile_bodies
+from msa.hub.cluster_sets import ClusterSets
+from msa.hub.identity_notices import Notices
 from msa.hub.profile_ingest import keep_secret
 from msa.hub.profile_pace import Pace
 from msa.hub.profile_ports import ProfileHub, ProfileObserver
 from msa.policy import profiles
-from msa.policy.profiles import Reason, Rejection, Situation, Write
+from msa.policy.profiles import COPY_REFUSED, HUB_NAMESPACE, Reason, Rejection, Situation, Write
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.result import Done, Key, RequeueAfter, Result, Terminal
@@ -28,8 +30,15 @@ from msa.runtime.store import Store
 BY_NAME: Final = "name"
 """Index of profiles, and of copies: one name may be in many namespaces."""
 
+BY_NAMESPACE: Final = "namespace"
+"""Index of profiles."""
+
 REFUSED_SECONDS: Final = 60.0
 """How often something that is not ours is looked at again: it goes without telling us."""
+
+_UNBOUND_SECONDS: Final = 10.0
+
+_UNTOLD: Final = frozenset((Reason.CONFLICT, Reason.UNKNOWN))
 
 _ENDING: Final = "because it is being terminated"
 """What an API server says of a namespace in which nothing can be made any more."""
@@ -49,6 +58,12 @@ class ProfileCaches:
     profiles: Store[ClusterProfile]
     sources: Store[SecretFacts]
     copies: Store[SecretFacts]
+    groups: ClusterSets
+
+    def may_use(self, namespace: str, cluster: str) -> bool:
+        """Whether what is the cluster's may be in that namespace: a set with it is bound there, or it is where OCM itself has profiles."""
+        member = self.clusters.get(cluster)
+        return namespace == HUB_NAMESPACE or (member is not None and self.groups.may_use(namespace, member))
 
 
 @frozen
@@ -56,6 +71,7 @@ class CopyReconciler:
     """Keeps the copies of one credential.
 
     Attributes:
+        _unbound_since: monotonic seconds since which it has profiles where its cluster is not bound.
         _told: what was refused of each key when it was last looked at: another look says nothing new.
     """
 
@@ -64,7 +80,9 @@ class CopyReconciler:
     freshness: Freshness
     observer: ProfileObserver
     pace: Pace
+    notices: Notices
     _told: dict[Key, set[tuple[str, Rejection]]] = field(factory=dict, init=False)
+    _unbound_since: dict[Key, float] = field(factory=dict, init=False)
 
     async def __call__(self, key: Key) -> Result:
         situation = self._gather(key)
@@ -79,7 +97,11 @@ class CopyReconciler:
             with attempt.going_on():
                 await self._write_all(key, situation, due, attempt)
         rejections = [*plan.rejections, *attempt.rejections]
-        self._tell(key, situation.identity, rejections)
+        if (pause := self._pause(key, rejections, now)) > 0:
+            waits.append(pause)
+        else:
+            with attempt.going_on():
+                await self._tell(key, situation.identity, rejections)
         if attempt.problems:
             raise attempt.problems[0]
         return _answer(rejections, waits)
@@ -101,7 +123,12 @@ class CopyReconciler:
                 for item in found
                 if (place := item.metadata.namespace) != cluster and self._is_clusters(place)
             ),
+            unbound=self._unbound(cluster, found) if caches.groups.synced else None,
         )
+
+    def _unbound(self, cluster: str, found: Iterable[ClusterProfile]) -> frozenset[str]:
+        places = (item.metadata.namespace for item in found)
+        return frozenset(place for place in places if not self.caches.may_use(place, cluster))
 
     def _is_clusters(self, namespace: str) -> bool:
         """Whether it is an accepted cluster's own: the agents of others have no rights anywhere."""
@@ -170,9 +197,28 @@ class CopyReconciler:
             return Conflict(f"Secret {write.place} is not in the cache yet")
         return _Refused(profiles.in_the_way(write.profile, found))
 
-    def _tell(self, key: Key, identity: FleetIdentity | None, rejections: Sequence[Rejection]) -> None:
+    def _pause(self, key: Key, rejections: Sequence[Rejection], now: float) -> float:
+        """How long nothing is said yet where profiles are not bound: they often go with the binding, or with their namespace."""
+        if all(item.reason is not Reason.NOT_BOUND for item in rejections):
+            self._unbound_since.pop(key, None)
+            return 0.0
+        return self._unbound_since.setdefault(key, now) + _UNBOUND_SECONDS - now
+
+    async def _tell(self, key: Key, identity: FleetIdentity | None, rejections: Sequence[Rejection]) -> None:
         told = self._told.pop(key, set())
-        if identity is None or not rejections:
+        if identity is None:
+            return
+        self._record(key, identity, rejections, told)
+        await self.notices.write(key, identity, COPY_REFUSED, profiles.notice(rejections))
+
+    def _record(
+        self,
+        key: Key,
+        identity: FleetIdentity,
+        rejections: Sequence[Rejection],
+        told: set[tuple[str, Rejection]],
+    ) -> None:
+        if not rejections:
             return
         uid = identity.metadata.uid
         for rejection in rejections:
@@ -206,7 +252,7 @@ class _Attempt:
 
 
 def _answer(rejections: Sequence[Rejection], waits: Sequence[float]) -> Result:
-    again = [*waits, *(REFUSED_SECONDS for item in rejections if item.reason is Reason.CONFLICT)]
+    again = [*waits, *(REFUSED_SECONDS for item in rejections if item.reason in _UNTOLD)]
     if again:
         return RequeueAfter(min(again))
     return Terminal(rejections[0].reason) if rejections else Done()

@@ -9,15 +9,19 @@ from msa.api import clusterprofile as profile_api
 from msa.api import names
 from msa.api.clusterprofile import ClusterProfile, SecretFacts, StoredClusterProfile
 from msa.api.core import Secret
+from msa.hub.fanout_app import SetInformers
+from msa.hub.identity_notices import Notices
+from msa.hub.identity_writes import IdentityWrites
 from msa.hub.part import Common, Part
 from msa.hub.profile_access import AccessReconciler
 from msa.hub.profile_ingest import keep_profile, keep_secret
 from msa.hub.profile_pace import Pace
 from msa.hub.profile_telemetry import ProfileTelemetry
-from msa.hub.profile_triggers import BY_CLUSTER, ProfileTriggers, cluster_of, name_of
+from msa.hub.profile_triggers import BY_CLUSTER, ProfileTriggers, cluster_of, name_of, namespace_of
 from msa.hub.profile_writes import ProfileWrites
-from msa.hub.profiles import BY_NAME, CopyReconciler, ProfileCaches
+from msa.hub.profiles import BY_NAME, BY_NAMESPACE, CopyReconciler, ProfileCaches
 from msa.kube.resources import Resource, Selection
+from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
@@ -63,27 +67,34 @@ class _Informers:
         copies = _Watched(hub, _COPIES, Secret, "copies")
         profiles = Resource(hub, _PROFILES, StoredClusterProfile)
         by_name = {BY_NAME: name_of}
+        placed = {**by_name, BY_NAMESPACE: namespace_of}
         return cls(
             sources=Informer(sources, rng, metrics, transform=keep_secret),
             copies=Informer(
                 copies, rng, metrics, transform=keep_secret, indexes={**by_name, BY_CLUSTER: cluster_of}
             ),
-            profiles=Informer(profiles, rng, metrics, transform=keep_profile, indexes=by_name, optional=True),
+            profiles=Informer(profiles, rng, metrics, transform=keep_profile, indexes=placed, optional=True),
         )
 
 
-def part(common: Common, *, publish: bool) -> Part:
+def part(common: Common, groups: SetInformers, *, publish: bool) -> Part:
     """Copies of credentials for ClusterProfiles, and the way to their clusters.
 
     Args:
         common: what all parts are made from.
+        groups: run by another part.
         publish: whether `status.accessProviders` is written where nobody else does.
     """
     hub, rng, metrics = common.hub, common.rng, common.metrics
     identities, clusters = common.identities, common.clusters
     own = _Informers.of(common)
     caches = ProfileCaches(
-        identities.store, clusters.store, own.profiles.store, own.sources.store, own.copies.store
+        identities.store,
+        clusters.store,
+        own.profiles.store,
+        own.sources.store,
+        own.copies.store,
+        groups.caches,
     )
     writes = ProfileWrites(
         Resource(hub, Selection("", "v1", "secrets"), Secret), Resource(hub, _PROFILES, StoredClusterProfile)
@@ -94,11 +105,14 @@ def part(common: Common, *, publish: bool) -> Part:
     triggers = ProfileTriggers(caches, copies, access)
     identities.subscribe(triggers.identity)
     clusters.subscribe(triggers.cluster)
+    groups.sets.subscribe(triggers.cluster_set)
+    groups.bindings.subscribe(triggers.binding)
     own.sources.subscribe(triggers.source)
     own.copies.subscribe(triggers.copy)
     own.profiles.subscribe(triggers.profile)
     freshness = Freshness()
-    reconcile = CopyReconciler(caches, writes, freshness, telemetry, Pace(Backoff(rng)))
+    notices = Notices(identities.store, IdentityWrites(common.stored), freshness, wall_clock)
+    reconcile = CopyReconciler(caches, writes, freshness, telemetry, Pace(Backoff(rng)), notices)
     controllers = [
         Controller(
             copies, reconcile, workers=_WORKERS, freshness=freshness, metrics=metrics, bind=_cluster_and_name

@@ -6,7 +6,7 @@ does: the profile has the cluster's name.
 
 import hashlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -28,16 +28,26 @@ from msa.api.clusterprofile import (
 )
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import ObjectMeta, OwnerReference
+from msa.policy.notices import Notice
 from msa.policy.ownership import is_labelled
 
 SECRET_TYPE: Final = "Opaque"  # noqa: S105 - the type of a Secret
 LONGEST_NAME: Final = 63
 """Of a copy: its name is a label's value too."""
 
+HUB_NAMESPACE: Final = MANAGER
+"""Where OCM up to 1.1 makes the profiles of all clusters, without the label that names the cluster: the hub's own, and nobody's tenant."""
+
+_NAMED: Final = 3
+
 MARKS: Final = (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH)
 """Annotations that a copy has from its source."""
 
 Provider = dict[str, Any]
+
+
+COPY_REFUSED: Final = "ClusterProfileCopyRefused"
+"""Condition of a ManagedServiceAccount: some ClusterProfile of its cluster has no copy of its credential."""
 
 
 class Reason(StrEnum):
@@ -46,6 +56,8 @@ class Reason(StrEnum):
     NAME_TOO_LONG = "ProfileSecretNameTooLong"
     CONFLICT = "ProfileSecretConflict"
     FOREIGN_CLUSTER = "ProfileInForeignCluster"
+    NOT_BOUND = "ProfileNamespaceNotBound"
+    UNKNOWN = "ProfileClusterSetsUnknown"
 
 
 @frozen
@@ -70,6 +82,7 @@ class Situation:
         profiles: those of the cluster's name; None while it is not known which there are.
         copies: the Secrets with the copies' name and our label, in all namespaces, whomever they were made for.
         foreign: namespaces of profiles that are other clusters' own.
+        unbound: namespaces of profiles that may not use the cluster; None while it is not known which may.
     """
 
     cluster: str
@@ -80,6 +93,7 @@ class Situation:
     profiles: Sequence[ClusterProfile] | None
     copies: Sequence[SecretFacts]
     foreign: frozenset[str] = frozenset()
+    unbound: frozenset[str] | None = frozenset()
 
     @property
     def copy_name(self) -> str:
@@ -134,18 +148,21 @@ def plan(situation: Situation) -> Plan:
     if situation.profiles is None:
         return Plan()
     found = {item.metadata.namespace: item for item in situation.profiles if represents(item)}
-    targets = {namespace: item for namespace, item in found.items() if namespace not in situation.foreign}
-    betrayals = tuple(_betrayal(situation, found[name]) for name in sorted(found.keys() & situation.foreign))
+    if situation.unbound is None:
+        return Plan(rejections=(_unknown(situation),) if found else ())
+    barred = situation.foreign | situation.unbound
+    targets = {namespace: item for namespace, item in found.items() if namespace not in barred}
+    refused = (*_unbound(situation, found.keys() & situation.unbound), *_betrayals(situation, found))
     surplus = tuple(copy for copy in ours if not _goes_with(copy, targets.get(copy.metadata.namespace)))
     if targets and len(situation.copy_name) > LONGEST_NAME:
-        return Plan(surplus, rejections=(*betrayals, _too_long(situation)))
+        return Plan(surplus, rejections=(*refused, _too_long(situation)))
     source, identity = situation.source, situation.identity
     if source is None or identity is None or not is_source(source, identity):
         return Plan(
-            surplus, rejections=betrayals
+            surplus, rejections=refused
         )  # as it is while the agent repairs it: the token in the copies may still live
     there = {copy.metadata.namespace: copy for copy in situation.copies}
-    writes, rejections = [], [*betrayals]
+    writes, rejections = [], [*refused]
     for namespace, profile in sorted(targets.items()):
         stored = there.get(namespace)
         if stored is not None and stored not in ours:
@@ -153,6 +170,14 @@ def plan(situation: Situation) -> Plan:
         elif stored is None or (stored not in surplus and _is_to_be_written(stored, source)):
             writes.append(Write(profile, situation.copy_name, stored))
     return Plan(surplus, tuple(writes), tuple(rejections))
+
+
+def notice(rejections: Sequence[Rejection]) -> Notice | None:
+    """What the ManagedServiceAccount says of all of them."""
+    if not rejections:
+        return None
+    message = "; ".join(dict.fromkeys(item.message for item in rejections))
+    return Notice(COPY_REFUSED, rejections[0].reason, message)
 
 
 def is_asked_for(identity: FleetIdentity) -> bool:
@@ -177,12 +202,13 @@ def made_for(copy: SecretFacts) -> str | None:
 
 
 def represents(profile: ClusterProfile) -> bool:
-    """Whether OCM made it for the cluster whose name it has."""
+    """Whether OCM made it for the cluster whose name it has, as far as it says itself: anybody may write that."""
     metadata = profile.metadata
+    unnamed = metadata.name if metadata.namespace == HUB_NAMESPACE else ""
     return (
         metadata.deletion_timestamp is None
         and metadata.label(LABEL_MANAGER) == MANAGER
-        and metadata.label(LABEL_CLUSTER) == metadata.name
+        and (metadata.label(LABEL_CLUSTER) or unnamed) == metadata.name
     )
 
 
@@ -234,6 +260,34 @@ def _is_to_be_written(stored: SecretFacts, source: SecretFacts) -> bool:
         and all(metadata.annotation(mark) == source.metadata.annotation(mark) for mark in MARKS)
     )
     return not right
+
+
+def _unknown(situation: Situation) -> Rejection:
+    return Rejection(
+        Reason.UNKNOWN,
+        f"the addon manager cannot read ManagedClusterSets or ManagedClusterSetBindings, so it cannot tell where the credential of "
+        f"{situation.cluster} may be copied: existing copies stay, no copy is created. Restore the manager's rights: helm upgrade",
+    )
+
+
+def _unbound(situation: Situation, namespaces: Collection[str]) -> tuple[Rejection, ...]:
+    """One for all of them: whoever may create ClusterProfiles may create many."""
+    if not namespaces:
+        return ()
+    cluster, chosen = situation.cluster, sorted(namespaces)
+    more = f" and {len(chosen) - _NAMED} more" if len(chosen) > _NAMED else ""
+    return (
+        Rejection(
+            Reason.NOT_BOUND,
+            f"ClusterProfile {cluster} in namespace {', '.join(chosen[:_NAMED])}{more} gets no copy: no ManagedClusterSet with {cluster} is "
+            f"bound there. Bind one: clusteradm clusterset bind SET --namespace {chosen[0]}",
+        ),
+    )
+
+
+def _betrayals(situation: Situation, found: Mapping[str, ClusterProfile]) -> tuple[Rejection, ...]:
+    barred = situation.foreign - (situation.unbound or frozenset())
+    return tuple(_betrayal(situation, found[name]) for name in sorted(found.keys() & barred))
 
 
 def _betrayal(situation: Situation, profile: ClusterProfile) -> Rejection:

@@ -116,6 +116,28 @@ def members(sets: Iterable[ManagedClusterSet], clusters: Iterable[ManagedCluster
     )
 
 
+def may_use(
+    cluster: ManagedCluster,
+    bindings: Iterable[ManagedClusterSetBinding],
+    named: Callable[[str], ManagedClusterSet | None],
+) -> bool:
+    """Whether the namespace of these bindings may have what is the cluster's.
+
+    Args:
+        cluster: that it is about.
+        bindings: of the namespace; those that OCM refuses do not count.
+        named: finds a set.
+    """
+    sets = bound_sets((item for item in bindings if not item.is_refused), named)
+    return cluster.belongs and any(is_member(cluster, item) for item in sets)
+
+
+def is_moved(old: ManagedCluster, new: ManagedCluster, sets: Iterable[ManagedClusterSet]) -> bool:
+    """Whether it may be in other sets than before. Of its labels some tell of health, and change all the time."""
+    before, after = old.metadata.labels or {}, new.metadata.labels or {}
+    return before != after and any(before.get(key) != after.get(key) for key in selecting_labels(sets))
+
+
 def is_member(cluster: ManagedCluster, group: ManagedClusterSet) -> bool:
     selector = group.spec.cluster_selector
     if selector.selector_type == clusterset.BY_LABEL_SELECTOR:

@@ -18,7 +18,7 @@ from hack.ocm.fleet import Fleet
 from hack.processes import wait_until
 from msa.api import names
 from tests.support.audit_log import AuditLog
-from tests.support.chart_hub import body
+from tests.support.chart_hub import body, get
 from tests.support.manager import ACCOUNT
 from tests.support.profiles_hub import MSA, OCM, PATIENCE, PROFILES, ProfilesHub, encoded
 
@@ -279,6 +279,49 @@ def test_of_two_identities_whose_copies_have_one_name_the_first_is_copied(
     assert wait_until(lambda: hub.events("a", "b-c") != [], PATIENCE, 0.1)
     assert "ManagedServiceAccount a-b/c" in hub.events("a", "b-c")[0]["message"]
     assert hub.token("argo", "a-b-c") == encoded("a-b/c")
+
+
+def _refusals(hub: ProfilesHub) -> list[Any]:
+    status = get(hub.cluster, MSA, "-n", "c1", "argocd").get("status", {})
+    return [item for item in status.get("conditions", ()) if item["type"] == "ClusterProfileCopyRefused"]
+
+
+def test_a_tenant_who_may_only_create_profiles_gets_no_token_and_the_identity_says_so(
+    hub: ProfilesHub, made: str
+) -> None:
+    hub.profile("tenant", "c1", bound=False)
+    assert wait_until(lambda: len(_refusals(hub)) == 1, PATIENCE, 0.1)
+    (said,) = _refusals(hub)
+    assert (said["status"], said["reason"]) == ("True", "ProfileNamespaceNotBound")
+    assert "clusteradm clusterset bind SET --namespace tenant" in said["message"]
+    assert hub.secret("tenant", made) is None
+    hub.bind("tenant")
+    hub.wait_token("tenant", made, "one")
+    assert wait_until(lambda: _refusals(hub) == [], PATIENCE, 0.1)
+    hub.kubectl("delete", "managedclustersetbinding", "every", "-n", "tenant")
+    hub.wait_token("tenant", made, "")
+
+
+def test_thousands_of_hostile_profiles_cost_others_nothing(hub: ProfilesHub, made: str) -> None:
+    ensure_namespace(hub.cluster, "hostile")
+    many = [body("multicluster.x-k8s.io/v1alpha1", "ClusterProfile", "c1", "hostile")]
+    many += [
+        body("multicluster.x-k8s.io/v1alpha1", "ClusterProfile", f"x{n}", "hostile") for n in range(2000)
+    ]
+    for item in many:
+        name = item["metadata"]["name"]
+        item["metadata"]["labels"] = {
+            "x-k8s.io/cluster-manager": OCM,
+            "open-cluster-management.io/cluster-name": name,
+        }
+        item["spec"] = {"clusterManager": {"name": OCM}}
+    log = hub.log.from_now()
+    hub.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": many}))
+    hub.renew("c1", "argocd", "two")
+    hub.wait_token("argo", made, "two")
+    _rest(hub, log)
+    assert [item.what for item in hub.requests(log)] == ["get secrets", "patch secrets"]
+    hub.kubectl("delete", PROFILES, "--all", "-n", "hostile", "--wait=false")
 
 
 def test_a_name_that_is_too_long_is_told(hub: ProfilesHub, made: str) -> None:

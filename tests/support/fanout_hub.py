@@ -22,15 +22,9 @@ from msa.api.clusterset import (
 from msa.api.durations import rfc3339
 from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
 from msa.api.meta import Condition, ObjectMeta
+from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, by_namespace
 from msa.hub.fanout import FanOutReconciler
-from msa.hub.fanout_caches import (
-    BINDINGS_BY_NAMESPACE,
-    DECISIONS_BY_PLACEMENT,
-    IDENTITY_INDEXES,
-    FanOutCaches,
-    by_namespace,
-    by_placement,
-)
+from msa.hub.fanout_caches import DECISIONS_BY_PLACEMENT, IDENTITY_INDEXES, FanOutCaches, by_placement
 from msa.hub.fanout_children import Children
 from msa.hub.ingest import keep_identity
 from msa.runtime.backoff import Backoff

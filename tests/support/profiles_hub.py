@@ -19,6 +19,7 @@ from tests.support.manager import Replica, managed_cluster, managing
 
 PATIENCE: Final = 20.0
 OCM: Final = "open-cluster-management"
+CLUSTERS: Final = "cluster.open-cluster-management.io"
 PROFILES: Final = "clusterprofiles.multicluster.x-k8s.io"
 MSA: Final = f"{names.PLURAL}.{names.GROUP}"
 _OPTED_IN: Final = {names.LABEL_SYNC_TO_PROFILE: "true"}
@@ -57,8 +58,21 @@ class ProfilesHub:
         ensure_namespace(self.cluster, name)
         apply(self.cluster, item)
 
-    def profile(self, namespace: str, cluster: str, manager: str = OCM) -> None:
+    def bind(self, namespace: str) -> None:
+        """Whoever may create a ClusterProfile there may have what is any cluster's."""
         ensure_namespace(self.cluster, namespace)
+        every = {"clusterSelector": {"selectorType": "LabelSelector", "labelSelector": {}}}
+        apply(self.cluster, body(f"{CLUSTERS}/v1beta2", "ManagedClusterSet", "every", spec=every))
+        spec = {"clusterSet": "every"}
+        apply(
+            self.cluster,
+            body(f"{CLUSTERS}/v1beta2", "ManagedClusterSetBinding", "every", namespace, spec=spec),
+        )
+
+    def profile(self, namespace: str, cluster: str, manager: str = OCM, *, bound: bool = True) -> None:
+        ensure_namespace(self.cluster, namespace)
+        if bound:
+            self.bind(namespace)
         item = body("multicluster.x-k8s.io/v1alpha1", "ClusterProfile", cluster, namespace)
         item["metadata"]["labels"] = {
             "x-k8s.io/cluster-manager": manager,

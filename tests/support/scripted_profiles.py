@@ -6,22 +6,34 @@ from typing import Any
 
 import msgspec
 from attrs import define, field
+from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.clusterprofile import ClusterProfile, SecretFacts
+from msa.api.clusterset import (
+    BY_LABEL_SELECTOR,
+    ClusterSelector,
+    ClusterSetSpec,
+    ManagedClusterSet,
+    ManagedClusterSetBinding,
+)
 from msa.api.core import Secret
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import ObjectMeta
+from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, ClusterSets, by_namespace
+from msa.hub.identity_notices import Notices
 from msa.hub.profile_ingest import keep_secret
 from msa.hub.profile_pace import Pace
-from msa.hub.profile_triggers import BY_CLUSTER, cluster_of, name_of
-from msa.hub.profiles import BY_NAME, CopyReconciler, ProfileCaches
+from msa.hub.profile_triggers import BY_CLUSTER, cluster_of, name_of, namespace_of
+from msa.hub.profiles import BY_NAME, BY_NAMESPACE, CopyReconciler, ProfileCaches
 from msa.policy.profiles import Rejection
 from msa.runtime.backoff import Backoff
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.store import Store, StoreWriter, key_of
+from tests.conftest import START
+from tests.support.fanout_hub import binding
 from tests.support.fleet import with_
 
 PLACE = "argo/c1-argocd"
@@ -34,15 +46,30 @@ class Latest(Random):
         return b
 
 
+BOUND = ("argo", "fleet")
+"""Namespaces that may use every cluster, from the start."""
+
+
 def caches() -> ProfileCaches:
-    """Nothing is known."""
+    """Nothing is known but a set of all clusters, and where it is bound."""
     return ProfileCaches(
         Store[FleetIdentity](),
         Store[ManagedCluster](),
-        Store[ClusterProfile]({BY_NAME: name_of}),
+        Store[ClusterProfile]({BY_NAME: name_of, BY_NAMESPACE: namespace_of}),
         Store[SecretFacts](),
         Store[SecretFacts]({BY_NAME: name_of, BY_CLUSTER: cluster_of}),
+        groups(*BOUND),
     )
+
+
+def groups(*namespaces: str) -> ClusterSets:
+    """A set of all clusters that is bound to these namespaces."""
+    sets: Store[ManagedClusterSet] = Store()
+    bindings: Store[ManagedClusterSetBinding] = Store({BINDINGS_BY_NAMESPACE: by_namespace})
+    everything = ClusterSetSpec(ClusterSelector(BY_LABEL_SELECTOR))
+    StoreWriter(sets).replace([ManagedClusterSet(ObjectMeta(name="global"), everything)], "1")
+    StoreWriter(bindings).replace([binding("global", namespace) for namespace in namespaces], "1")
+    return ClusterSets(sets, bindings)
 
 
 @define
@@ -54,6 +81,7 @@ class Hub:
         errors: what a request fails with, by verb and place.
         requests: what was asked, in order.
         told: what the observer was told.
+        notices: what was written into the status of identities: which, and the messages there.
         held: deletions leave the Secret there, as a finalizer does.
     """
 
@@ -62,6 +90,7 @@ class Hub:
     requests: list[str] = field(factory=list)
     bodies: list[dict[str, Any]] = field(factory=list)
     told: list[tuple[Any, ...]] = field(factory=list)
+    notices: list[tuple[str, ...]] = field(factory=list)
     held: bool = False
     version: int = 100
     caches: ProfileCaches = field(factory=caches)
@@ -70,7 +99,8 @@ class Hub:
 
     @reconcile.default
     def _new_manager(self) -> CopyReconciler:
-        return CopyReconciler(self.caches, self, self.freshness, self, Pace(Backoff(Latest())))
+        notices = Notices(self.caches.identities, self, self.freshness, lambda: START)
+        return CopyReconciler(self.caches, self, self.freshness, self, Pace(Backoff(Latest())), notices)
 
     def restart(self) -> None:
         self.requests.clear()
@@ -106,6 +136,8 @@ class Hub:
         stores: dict[type, Store[Any]] = {
             FleetIdentity: self.caches.identities,
             ManagedCluster: self.caches.clusters,
+            ManagedClusterSet: self.caches.groups.sets,
+            ManagedClusterSetBinding: self.caches.groups.bindings,
             ClusterProfile: self.caches.profiles,
         }
         return stores[type(item)]
@@ -151,6 +183,15 @@ class Hub:
         found = self.secrets.get(place)
         if found is not None and found.metadata.uid == stored.uid and not self.held:
             self.take(found)
+
+    async def patch_status(self, stored: ObjectMeta, changes: dict[str, Any]) -> str:
+        key = f"{stored.namespace}/{stored.name}"
+        found = self.caches.identities.get(key)
+        if found is None:
+            raise NotFound(key)
+        self.notices.append((key, *(item.message for item in changes["conditions"])))
+        self.put(replace(found, status=replace(found.status, conditions=changes["conditions"])))
+        return str(self.version)
 
     async def publish(self, profile: ClusterProfile, providers: Any) -> str:
         raise NotImplementedError

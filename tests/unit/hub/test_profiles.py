@@ -4,14 +4,19 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import evolve
 
 from msa.api import names
 from msa.api.cluster import ClusterSpec
+from msa.api.clusterset import LABEL_CLUSTER_SET, BindingStatus, ManagedClusterSetBinding
+from msa.api.meta import Condition
+from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, ClusterSets, by_namespace
 from msa.hub.profile_pace import Pace
 from msa.runtime.backoff import Backoff
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Forbidden, Network, NotFound
 from msa.runtime.result import Done, Key, RequeueAfter, Result, Terminal
-from msa.runtime.store import StoreWriter
+from msa.runtime.store import Store, StoreWriter
+from tests.support.fanout_hub import binding, cluster_set
 from tests.support.fleet import cluster, with_
 from tests.support.profiles import (
     COPY,
@@ -22,7 +27,7 @@ from tests.support.profiles import (
     profile,
     source,
 )
-from tests.support.scripted_profiles import PLACE, Hub, Latest
+from tests.support.scripted_profiles import PLACE, Hub, Latest, groups
 
 KEY = Key("c1/argocd")
 ENDING = Forbidden(
@@ -364,5 +369,92 @@ async def test_only_a_namespace_of_another_cluster_that_is_accepted_gets_no_copy
     hub: Hub, place: str, *, accepted: bool, copied: bool
 ) -> None:
     hub.put(with_(cluster("c2"), spec=ClusterSpec(hub_accepts_client=accepted)), profile(place))
+    hub.put(binding("global", place))
     await hub.reconcile(KEY)
     assert (f"{place}/c1-argocd" in hub.secrets) is copied
+
+
+def _condition(hub: Hub) -> list[tuple[str, str, str]]:
+    found = hub.caches.identities.get(KEY)
+    assert found is not None
+    return [(item.type, item.status, item.reason) for item in found.status.conditions]
+
+
+async def test_a_profile_where_its_cluster_is_not_bound_gets_no_token_and_the_identity_says_so(
+    hub: Hub,
+) -> None:
+    hub.put(*(profile(place) for place in ("t1", "t2", "t3", "t4", "t5")))
+    assert await hub.reconcile(KEY) == RequeueAfter(10.0)
+    assert _condition(hub) == [], "a binding, its profiles and their namespace often go together"
+    await anyio.sleep(10)
+    assert await hub.reconcile(KEY) == Terminal("ProfileNamespaceNotBound")
+    assert [place for place in hub.secrets if place.endswith("c1-argocd")] == [PLACE]
+    assert _condition(hub) == [("ClusterProfileCopyRefused", "True", "ProfileNamespaceNotBound")]
+    assert hub.notices == [
+        (
+            KEY,
+            (
+                "ClusterProfile c1 in namespace t1, t2, t3 and 2 more gets no copy: no ManagedClusterSet with c1 is bound there. "
+                "Bind one: clusteradm clusterset bind SET --namespace t1"
+            ),
+        )
+    ]
+    assert await hub.reconcile(KEY) == Terminal("ProfileNamespaceNotBound")
+    assert len(hub.notices) == 1
+    for place in ("t1", "t2", "t3", "t4", "t5"):
+        hub.take(profile(place))
+    assert await hub.reconcile(KEY) == Done()
+    assert _condition(hub) == []
+
+
+async def test_a_copy_is_taken_away_where_the_cluster_is_no_longer_bound_and_comes_back_with_the_binding(
+    hub: Hub,
+) -> None:
+    await hub.reconcile(KEY)
+    hub.take(binding("global", "argo"))
+    await hub.reconcile(KEY)
+    assert PLACE not in hub.secrets
+    hub.put(binding("global", "argo"))
+    await anyio.sleep(1)
+    assert await hub.reconcile(KEY) == Done()
+    assert PLACE in hub.secrets
+
+
+async def test_a_set_that_the_cluster_is_not_in_authorizes_nothing(hub: Hub) -> None:
+    hub.put(cluster_set("edge"), binding("edge", "tenant"), profile("tenant"))
+    await hub.reconcile(KEY)
+    assert "tenant/c1-argocd" not in hub.secrets
+    hub.put(with_(cluster(), labels={LABEL_CLUSTER_SET: "edge"}))
+    await hub.reconcile(KEY)
+    assert "tenant/c1-argocd" in hub.secrets
+
+
+async def test_a_binding_that_ocm_refuses_authorizes_nothing(hub: Hub) -> None:
+    refused = BindingStatus((Condition("Bound", "False", "ClusterSetNotFound"),))
+    hub.put(with_(binding("global", "tenant"), status=refused), profile("tenant"))
+    await hub.reconcile(KEY)
+    assert "tenant/c1-argocd" not in hub.secrets
+
+
+async def test_ocms_own_namespace_of_profiles_needs_no_binding_and_no_label_that_names_the_cluster(
+    hub: Hub,
+) -> None:
+    """As OCM up to 1.1 makes them."""
+    hub.put(
+        with_(
+            profile("open-cluster-management"), labels={"x-k8s.io/cluster-manager": "open-cluster-management"}
+        )
+    )
+    assert await hub.reconcile(KEY) == Done()
+    assert "open-cluster-management/c1-argocd" in hub.secrets
+
+
+async def test_while_bindings_cannot_be_read_copies_stay_and_none_is_created(hub: Hub) -> None:
+    await hub.reconcile(KEY)
+    blind = groups("argo").sets, Store[ManagedClusterSetBinding]({BINDINGS_BY_NAMESPACE: by_namespace})
+    hub.caches = evolve(hub.caches, groups=ClusterSets(*blind))
+    hub.restart()
+    hub.put(profile("fleet"))
+    assert await hub.reconcile(KEY) == RequeueAfter(60.0)
+    assert (PLACE in hub.secrets, "fleet/c1-argocd" in hub.secrets) == (True, False)
+    assert hub.told[-1] == ("refused", "argocd", "ProfileClusterSetsUnknown", False)

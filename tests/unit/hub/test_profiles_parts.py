@@ -21,6 +21,7 @@ from msa.api.clusterprofile import (
     StoredStatus,
 )
 from msa.api.core import Secret
+from msa.api.meta import OwnerReference
 from msa.hub.profile_access import AccessReconciler
 from msa.hub.profile_bodies import copy_patch
 from msa.hub.profile_ingest import keep_profile, keep_secret
@@ -44,7 +45,7 @@ from tests.support.profiles import (
     WANTED,
     shown,
 )
-from tests.support.scripted_profiles import caches
+from tests.support.scripted_profiles import caches, groups
 from tests.support.sent import Sent
 
 R = TypeVar("R")
@@ -155,6 +156,37 @@ def test_of_a_profile_and_a_secret_no_more_marks_are_kept_than_are_needed() -> N
     assert kept == keep_secret(COPY)
 
 
+@pytest.mark.parametrize(
+    "providers",
+    [
+        b"[" * 5000 + b"]" * 5000,
+        b'[{"name":' + b"[" * 5000 + b"]" * 5000 + b"}]",
+        msgspec.json.encode(WANTED * 1000),
+    ],
+    ids=["deep", "deep name", "large"],
+)
+def test_providers_that_are_too_deep_or_too_large_are_somebody_elses(providers: bytes) -> None:
+    """RecursionError at 960 levels once ended the manager under Python 3.11."""
+    for stored in (_stored(providers), _stored(b"[]", providers)):
+        assert keep_profile(stored).access == Access(names=("",))
+
+
+def _size(kept: object) -> int:
+    return len(repr(kept))
+
+
+def test_what_is_kept_of_hostile_profiles_and_secrets_is_bounded() -> None:
+    owners = tuple(OwnerReference("v1", "ConfigMap", f"n{number}", f"u{number}") for number in range(10_000))
+    writers = tuple((f"{number}" * 50, PUBLISHED) for number in range(1000))
+    profile = _stored(msgspec.json.encode([{"name": "x" * 500}] * 100), b"[]", *writers)
+    profile = replace(profile, metadata=replace(profile.metadata, owner_references=owners))
+    assert _size(keep_profile(profile)) < 16 * 1024
+    marks = {names.ANNOTATION_LAST_REFRESH: "x" * 250_000}
+    data = {f"key{number}": "" for number in range(50_000)}
+    secret = with_(COPY, data=data, annotations=marks, owner_references=owners, type="x" * 100_000)
+    assert _size(keep_secret(secret)) < 16 * 1024
+
+
 def test_a_profile_is_read_from_the_wire() -> None:
     wire = b"""{"metadata": {"name": "c1", "namespace": "argo", "managedFields": [{"manager": "msa", "operation": "Update",
       "fieldsV1": {"f:status": {"f:accessProviders": {}}}}]}, "status": {"accessProviders": [{"name": "x", "cluster": {}}]}}"""
@@ -182,8 +214,10 @@ class Publishing:
         self.told.append((profile, withdrawn))
 
 
-async def _publish(hub: Any, *profiles: ClusterProfile, member: ManagedCluster | None = REACHED) -> Freshness:
-    known, freshness = caches(), Freshness()
+async def _publish(
+    hub: Any, *profiles: ClusterProfile, member: ManagedCluster | None = REACHED, bound: bool = True
+) -> Freshness:
+    known, freshness = evolve(caches(), groups=groups("argo") if bound else groups()), Freshness()
     for item in profiles:
         StoreWriter(known.profiles).put(item)
     if member is not None:
@@ -205,6 +239,14 @@ async def test_a_withdrawal_is_told_as_one() -> None:
     await _publish(hub, shown(OURS), member=None)
     assert hub.sent == [("argo/c1", [])]
     assert hub.told == [("argo/c1", True)]
+
+
+async def test_the_way_to_a_cluster_is_not_shown_where_no_set_with_it_is_bound() -> None:
+    hub = Publishing()
+    await _publish(hub, shown(Access()), bound=False)
+    assert hub.sent == []
+    await _publish(hub, shown(OURS), bound=False)
+    assert hub.sent == [("argo/c1", [])]
 
 
 async def test_what_is_published_or_gone_is_not_written() -> None:

@@ -7,6 +7,7 @@ import pytest
 from attrs import define, field
 from prometheus_client import CollectorRegistry
 
+from msa.api.clusterset import LABEL_CLUSTER_SET
 from msa.hub.profile_ingest import keep_secret
 from msa.hub.profile_triggers import ProfileTriggers
 from msa.hub.profiles import ProfileCaches
@@ -16,6 +17,7 @@ from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Key
 from msa.runtime.store import Change, StoreWriter, key_of
 from tests.conftest import START
+from tests.support.fanout_hub import binding, cluster_set
 from tests.support.fleet import cluster, with_
 from tests.support.profiles import (
     COPY,
@@ -62,6 +64,7 @@ class Watching:
 async def watching() -> Watching:
     """One identity is asked for, with a copy beside one of two profiles; another identity is not asked for."""
     watching = Watching()
+    StoreWriter(watching.caches.clusters).put(with_(cluster(), resource_version="1"))
     for item in (PROFILE, profile("fleet"), profile("argo", "c2")):
         StoreWriter(watching.caches.profiles).put(item)
     StoreWriter(watching.caches.copies).put(keep_secret(with_(COPY, name="c1-gone")))
@@ -139,6 +142,41 @@ async def test_with_a_cluster_copies_in_its_own_namespace_are_looked_at(watching
     argo = cluster("argo")
     watching.triggers.cluster(_change(None, argo))
     assert watching.looked_at()[0] == {"c1/argocd", "c1/gone"}
+
+
+async def test_what_happens_to_profiles_where_no_credential_may_be_is_looked_at_now_and_then(
+    watching: Watching,
+) -> None:
+    """So that whoever writes many profiles, or one again and again, costs others nothing."""
+    for _ in range(1000):
+        watching.triggers.profile(_change(None, profile("tenant")))
+        watching.triggers.profile(_change(profile("tenant"), None))
+    assert watching.triggers.copies._dirty == {}
+    assert set(watching.triggers.copies._due) == {"c1/argocd", "c1/gone"}
+
+
+async def test_with_a_binding_what_the_profiles_of_its_namespace_may_have_is_looked_at(
+    watching: Watching,
+) -> None:
+    watching.triggers.binding(_change(binding("global", "fleet"), None))
+    assert watching.looked_at() == ({"c1/argocd", "c1/gone"}, {"fleet/c1"})
+    watching.triggers.binding(_change(None, binding("global", "elsewhere")))
+    assert watching.looked_at() == NOTHING
+
+
+async def test_with_a_set_the_profiles_where_it_is_bound_are_looked_at(watching: Watching) -> None:
+    group = cluster_set("global")
+    watching.triggers.cluster_set(_change(group, None))
+    assert watching.looked_at() == ({"c1/argocd", "c1/gone"}, {"argo/c1", "fleet/c1", "argo/c2"})
+    watching.triggers.cluster_set(_change(group, group))
+    assert watching.looked_at() == NOTHING
+
+
+async def test_a_cluster_that_changes_its_set_has_its_copies_looked_at(watching: Watching) -> None:
+    watching.triggers.cluster(_change(cluster(), with_(cluster(), labels={LABEL_CLUSTER_SET: "other"})))
+    assert watching.looked_at() == ({"c1/argocd", "c1/gone"}, {"argo/c1", "fleet/c1"})
+    watching.triggers.cluster(_change(cluster(), with_(cluster(), labels={"health": "good"})))
+    assert watching.looked_at() == NOTHING
 
 
 async def test_a_cluster_that_moves_has_its_profiles_looked_at_and_its_heartbeat_nothing(
