@@ -7,10 +7,11 @@ from hack.reference.reasons import (
     addon_outcomes,
     fan_out_outcomes,
     identity_outcomes,
+    manager_outcomes,
     troubles,
 )
 from hack.reference.text import code, page, section, table
-from hack.reference.words import ADDON, FAN_OUT, GOOD, TROUBLES, Entry, explained
+from hack.reference.words import ADDON, FAN_OUT, GOOD, MANAGER, TROUBLES, Entry, explained
 
 _IDENTITY = """\
 Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` sums up. `TokenReported` says the same as `Ready`, for
@@ -22,6 +23,9 @@ The manager adds `ClusterProfileCopyRefused` while a ClusterProfile of the clust
 
 _TROUBLES = """\
 What `Ready` and `TokenReported` say when they are False, and `SecretCreated` where there is no Secret. The message has the particulars."""
+
+_MANAGER = """\
+What the manager writes into `Ready` where the agent cannot judge ([who writes Ready](../operations.md#who-writes-ready))."""
 
 _FAN_OUT = """\
 Of one in a namespace that ManagedClusterSets are bound to ([fan-out.md](../fan-out.md)), written by the manager. `Ready` sums up;
@@ -44,7 +48,13 @@ def conditions() -> str:
         "Conditions",
         "the code and hack/reference/words.py",
         section(
-            "Of a ManagedServiceAccount", _IDENTITY, _table(good, GOOD), _TROUBLES, _troubles(identities)
+            "Of a ManagedServiceAccount",
+            _IDENTITY,
+            _table(good, GOOD),
+            _TROUBLES,
+            _troubles(identities),
+            _MANAGER,
+            _table(manager_outcomes(), MANAGER),
         ),
         section(
             "Of a ManagedServiceAccount that is fanned out", _FAN_OUT, _table(fan_out_outcomes(), FAN_OUT)

@@ -26,7 +26,8 @@ from msa.hub.telemetry import Telemetry as ManagerTelemetry
 from msa.policy import doubts, profiles
 from msa.policy.doubts import Doubt
 from msa.policy.profiles import Rejection
-from msa.policy.status import READY, Trouble
+from msa.policy.readiness import READY
+from msa.policy.status import Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 

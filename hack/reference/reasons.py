@@ -12,8 +12,9 @@ from attrs import field, frozen
 from msa.agent import failures
 from msa.agent.failures import Asking, Stopped, asking
 from msa.api.fleet_identity import FleetIdentity
+from msa.api.managedserviceaccount import Status
 from msa.api.meta import ObjectMeta
-from msa.policy import addon_status, fanout_status, reach, registration, rotation, status
+from msa.policy import addon_status, fanout_status, reach, readiness, registration, rotation, status
 from msa.policy.fanout import Health, Verdict
 from msa.policy.fanout_status import Spread
 from msa.policy.reach import Unreached
@@ -56,13 +57,22 @@ def troubles() -> frozenset[str]:
 
 def identity_outcomes() -> frozenset[Outcome]:
     """What may stand in the status of a ManagedServiceAccount."""
-    found: set[Outcome] = set()
+    good = readiness.fresh(Status())
+    found = {Outcome(good.type, good.status, good.reason)}
     for call in _calls("condition", status.__name__):
         given = {keyword.arg: keyword.value for keyword in call.node.keywords}
         holds = "True" if ast.literal_eval(given["holds"]) else "False"
         reasons = troubles() if _handed_on(given["reason"]) else (_text(call, given["reason"]),)
         found |= {Outcome(_text(call, call.node.args[0]), holds, reason) for reason in reasons}
     return frozenset(found)
+
+
+def manager_outcomes() -> frozenset[Outcome]:
+    """What the manager writes into Ready of a ManagedServiceAccount where the agent cannot judge."""
+    return frozenset(
+        Outcome(readiness.READY, "Unknown" if reason == readiness.AGENT_UNAVAILABLE else "False", str(reason))
+        for reason in readiness.MANAGER_REASONS
+    )
 
 
 def addon_outcomes() -> frozenset[Outcome]:

@@ -120,6 +120,22 @@ TROUBLES = {
 }
 """Of a ManagedServiceAccount, for conditions that are False."""
 
+MANAGER = {
+    "AgentUnavailable": Entry(
+        "the agent is not available, so nobody can tell whether the token can be used; it may be good still",
+        "see the ManagedClusterAddOn of this cluster: `kubectl describe managedclusteraddon -n CLUSTER managed-serviceaccount`",
+    ),
+    "TokenExpired": Entry(
+        "the token has expired and was not renewed in time",
+        "see `TokenReported`, and whether the agent is available",
+    ),
+    "AddonRemoved": Entry(
+        "the addon is being removed from this cluster, or the cluster is detached: the token ends with it",
+        "nothing; where the addon is wanted, see the install strategy of the ClusterManagementAddOn",
+    ),
+}
+"""Of a ManagedServiceAccount, in Ready, written by the manager."""
+
 FAN_OUT = {
     "AllClustersReady": Entry("every cluster where it belongs has a good token"),
     "RollingOut": Entry(

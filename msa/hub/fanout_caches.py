@@ -13,7 +13,7 @@ from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE
 from msa.policy import reach
 from msa.policy.fanout import is_child
 from msa.policy.reach import Reach, Unreached
-from msa.policy.status import READY
+from msa.policy.readiness import READY
 from msa.runtime.result import Key
 from msa.runtime.store import Index, Store, key_of
 

@@ -15,7 +15,7 @@ from msa.api import names
 from msa.api.durations import parse_rfc3339, rfc3339
 from msa.api.fleet_identity import FanOutSpec, FleetIdentity
 from msa.api.meta import Condition, ObjectMeta
-from msa.policy.status import READY, TOKEN_REPORTED
+from msa.policy.readiness import READY, TOKEN_REPORTED
 
 Body = dict[str, Any]
 

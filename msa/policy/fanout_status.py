@@ -14,7 +14,7 @@ from msa.api.meta import Condition
 from msa.policy.addon_status import changes
 from msa.policy.fanout import Health, Verdict, conflict, follows, is_child, judge
 from msa.policy.reach import Unreached
-from msa.policy.status import READY, TOKEN_REPORTED
+from msa.policy.readiness import READY, TOKEN_REPORTED
 
 ALL_ACCOUNTS: Final = "AllServiceAccountsPresent"
 ALL_TOKENS: Final = "AllTokensReported"

@@ -11,11 +11,10 @@ from msa.api.durations import render
 from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountRef, Status, TokenSecretRef
 from msa.api.meta import Condition
 from msa.api.token import Claims
+from msa.policy.readiness import READY, TOKEN_REPORTED, find, fresh, leaves_ready
 from msa.policy.rotation import Request, refresh_time, shortened
 
-TOKEN_REPORTED = "TokenReported"  # noqa: S105 - the name of a condition
 SECRET_CREATED = "SecretCreated"  # noqa: S105 - the name of a condition
-READY = "Ready"
 LIFETIME_SHORTENED = "LifetimeShortened"
 OURS = (TOKEN_REPORTED, SECRET_CREATED, READY, LIFETIME_SHORTENED)
 
@@ -62,15 +61,15 @@ def wanted(
         trouble: None when all is well.
         now: for transition times.
     """
-    generation = identity.metadata.generation
-    found = _conditions(holding, request, trouble, generation)
+    generation, stored = identity.metadata.generation, identity.status
+    status = Status(observed_generation=generation, service_account_ref=_account_ref(holding.account))
+    status = _with_token(status, identity, holding.credential)
+    found = _conditions(status, holding, request, trouble)
+    if (ready := find(stored, READY)) is not None and leaves_ready(stored, replace(status, conditions=found)):
+        found = (ready, *(item for item in found if item.type != READY))
     ours = {condition.type for condition in found}
-    kept = tuple(item for item in identity.status.conditions if item.type not in OURS or item.type in ours)
-    merged = conditions.merge(kept, found, now)
-    status = Status(
-        conditions=merged, observed_generation=generation, service_account_ref=_account_ref(holding.account)
-    )
-    return _with_token(status, identity, holding.credential)
+    kept = tuple(item for item in stored.conditions if item.type not in OURS or item.type in ours)
+    return replace(status, conditions=conditions.merge(kept, found, now))
 
 
 def newly_shortened(before: Status, after: Status) -> str | None:
@@ -104,14 +103,16 @@ def _with_token(status: Status, identity: ManagedServiceAccount, credential: Cre
 
 
 def _conditions(
-    holding: Holding, request: Request | None, trouble: Trouble | None, generation: int
-) -> list[Condition]:
+    status: Status, holding: Holding, request: Request | None, trouble: Trouble | None
+) -> tuple[Condition, ...]:
+    generation = status.observed_generation
+
     def condition(type_: str, *, holds: bool, reason: str, message: str = "") -> Condition:
         return Condition(type_, "True" if holds else "False", reason, message, None, generation)
 
     if trouble is None:
         found = [
-            condition(READY, holds=True, reason="TokenFresh"),
+            fresh(status),
             condition(TOKEN_REPORTED, holds=True, reason=TOKEN_REPORTED),
             condition(SECRET_CREATED, holds=True, reason=SECRET_CREATED),
         ]
@@ -128,7 +129,7 @@ def _conditions(
         found.append(
             condition(LIFETIME_SHORTENED, holds=True, reason="GrantedLessThanRequested", message=message)
         )
-    return found
+    return tuple(found)
 
 
 def _shortening(credential: Credential | None, request: Request | None) -> str | None:

@@ -67,7 +67,15 @@ def test_every_trouble_can_make_each_of_the_three_conditions_false() -> None:
 @pytest.mark.parametrize(
     ("callee", "makers"),
     [
-        ("Condition", {"msa.policy.status", "msa.policy.addon_status", "msa.policy.fanout_status"}),
+        (
+            "Condition",
+            {
+                "msa.policy.status",
+                "msa.policy.readiness",
+                "msa.policy.addon_status",
+                "msa.policy.fanout_status",
+            },
+        ),
         ("condition", {"msa.policy.status"}),
         ("Obstacle", {"msa.policy.registration"}),
         ("Trouble", {"msa.agent.failures", "msa.agent.reconciler", "msa.agent.tokens"}),

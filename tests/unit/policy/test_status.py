@@ -14,6 +14,7 @@ from tests.support.builders import HOUR, START, account, claims, credential, ide
 
 NOW = START + HOUR + timedelta(microseconds=700)
 WHOLE = START + HOUR
+VALID = "valid until 2026-01-02T00:00:00Z; next rotation about 2026-01-01T18:37Z"
 LATER = NOW + HOUR
 DAY = Request((), 86400)
 YEAR = Request((), 365 * 86400)
@@ -42,7 +43,7 @@ def _verdicts(status: Status) -> dict[str, tuple[str, str, str]]:
 def test_where_all_is_well_the_status_says_so_in_full() -> None:
     assert wanted(identity(), ALL, DAY, None, NOW) == Status(
         conditions=(
-            Condition("Ready", "True", "TokenFresh", "", WHOLE, 1),
+            Condition("Ready", "True", "TokenFresh", VALID, WHOLE, 1),
             Condition("TokenReported", "True", "TokenReported", "", WHOLE, 1),
             Condition("SecretCreated", "True", "SecretCreated", "", WHOLE, 1),
         ),
