@@ -79,7 +79,7 @@ e2e-kind: venv binaries helm ## The same on kind with the real OCM (docker, kind
 
 ##@ Try
 
-demo: venv binaries ## A hub, clusters that join and leave, identities used, on real control planes; ONCE=1 ends after the tour.
+demo: venv binaries helm ## A hub, clusters that join and leave, identities used, on real control planes; ONCE=1 ends after the tour.
 	@$(RUN) hack.demo $(if $(ONCE),--once)
 
 bench: venv binaries ## Measure against a raw client in the same run; table and build/bench.json.
@@ -90,6 +90,12 @@ bench-manager: venv binaries ## The same for the addon manager and 1,000 cluster
 
 bench-fanout: venv binaries ## One identity fanned out over 2,000 clusters, beside a raw client; build/bench-fanout.json.
 	@$(RUN) hack.bench_fanout
+
+hub-up: venv binaries helm ## A hub with OCM's stand-ins and one joined cluster, without the addon, to practise helm on.
+	@$(RUN) hack.practice up
+
+hub-down: venv ## Stop that hub and remove its state.
+	@$(RUN) hack.practice down
 
 cluster-up: venv binaries ## Start a control plane, NAME=hub.
 	@$(RUN) hack.clusters up $(NAME)
@@ -136,4 +142,4 @@ deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits
 undeploy: venv ## Delete all of it but the CRD and the namespace.
 	@$(RUN) hack.deploy down
 
-.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager bench-fanout cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release
+.PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager bench-fanout hub-up hub-down cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release

@@ -1,7 +1,7 @@
 """A tour of the addon on a hub and managed clusters, real control planes on loopback: `python -m hack.demo [--once]`.
 
-Installs the addon as its manifests do it, lets clusters join and leave, and shows each step as the command that a user would
-type. Without --once all of it then stays up until Ctrl-C.
+Installs the addon with helm, lets clusters join and leave, lets programs use the identities, and shows each step as the command that a
+user would type. Without --once all of it then stays up until Ctrl-C.
 """
 
 import json
@@ -17,25 +17,32 @@ from attrs import frozen
 
 from hack import binaries
 from hack.addon import MANIFESTS
+from hack.charts import Release
 from hack.clusters import Cluster, ClusterError
+from hack.demo_consume import consume
 from hack.demo_leave import join_and_leave
 from hack.demo_stage import (
     agents,
-    as_user,
+    alone,
     available,
     deployed_manager,
     fetched,
     hub_with_ocm,
+    kubeconfig_with,
     last_words,
     managed_cluster,
     port_of,
     token_of,
 )
-from hack.demo_talk import DemoError, relative, run, say, title, typed, waiting
+from hack.demo_talk import DemoError, exports, relative, run, run_as, say, title, typed, waiting
 from hack.ocm.fleet import Fleet, Manager, Member
 from msa.api import names
 
 _INSTALL = names.DEFAULT_INSTALL_NAMESPACE
+_HELM = (
+    f"helm install -n {names.HUB_NAMESPACE} --create-namespace",
+    f"{names.ADDON} manifests/charts/{names.ADDON}",
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE = 40.0
 _INTERRUPTED = 130
@@ -68,8 +75,10 @@ def main(arguments: list[str]) -> int:
     _stop_once()
     start, parent = time.monotonic(), os.getppid()
     with ExitStack() as stack, _explained():
+        stack.enter_context(alone())
         scene = tour(stack)
         title(f"That was the tour: {time.monotonic() - start:.0f} s")
+        read_on()
         if not once:
             stay(scene, parent)
     return 0
@@ -81,7 +90,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (DemoError, ClusterError, RuntimeError) as error:
-        print(f"\ndemo: {error}\n\n{last_words()}", file=sys.stderr)
+        words = last_words()
+        print(f"demo: {error}" + (f"\n\n{words}" if words else ""), file=sys.stderr)
         sys.exit(1)
 
 
@@ -107,6 +117,7 @@ def tour(stack: ExitStack) -> Scene:
     say(f"the hub is up with OCM's stand-ins after {time.monotonic() - start:.1f} s")
     members = tuple(stack.enter_context(managed_cluster(fleet, name)) for name in ("cluster1", "cluster2"))
     say(f"both clusters are up after {time.monotonic() - start:.1f} s")
+    exports(fleet.hub)
     scene = Scene(fleet, install(stack, fleet.hub), members)
     join(scene)
     third = stack.enter_context(managed_cluster(fleet, "cluster3"))
@@ -117,15 +128,16 @@ def tour(stack: ExitStack) -> Scene:
     healing(scene.hub)
     rotation(scene.hub)
     fan_out(scene)
+    consume(scene.hub, members[0])
     show_metrics(scene)
     join_and_leave(third)
     return scene
 
 
 def install(stack: ExitStack, hub: Cluster) -> Manager:
-    title("The addon is installed on the hub: the CRD, then what the chart renders by default")
-    run(hub, "apply", "--server-side", "-f", str(MANIFESTS / "crd/bases"))
-    run(hub, "apply", "-k", str(MANIFESTS / "default"))
+    title("The addon is installed on the hub, with both feature gates on")
+    gates = [f"--set=featureGates.{gate}=true" for gate in ("ephemeralIdentity", "clusterProfile")]
+    typed(" ".join((*_HELM, *gates)), Release(hub).install(*gates))
     say(
         "there is no node here: the manager runs as a process, with its Deployment's arguments and its ServiceAccount's token"
     )
@@ -137,13 +149,11 @@ def install(stack: ExitStack, hub: Cluster) -> Manager:
 
 
 def _show_rights(manager: Manager) -> None:
-    """Few, but for those that it hands on to the agents."""
-    own = f"--kubeconfig={manager.kubeconfig}"
-    typed("kubectl auth whoami    # as the manager", manager.hub.kubectl("auth", "whoami", own))
+    """Few, but for what a gate needs."""
+    run_as(manager.hub, manager.kubeconfig, "auth", "whoami")
     for request in _ASKED:
-        answer = manager.hub.kubectl("auth", "can-i", *request.split(), own, check=False)
-        typed(f"kubectl auth can-i {request}    # as the manager", answer)
-    say("it may write Secrets as the agents may: RBAC lets nobody grant what he does not have")
+        run_as(manager.hub, manager.kubeconfig, "auth", "can-i", *request.split())
+    say("it may write Secrets because of the gate ClusterProfile, which copies credentials")
 
 
 def join(scene: Scene) -> None:
@@ -182,11 +192,9 @@ def use(hub: Cluster, member: Member) -> None:
     managed.kubectl("create", "clusterrole", "namespace-reader", "--verb=get,list", "--resource=namespaces")
     account = f"--serviceaccount={_INSTALL}:my-sample"
     run(managed, "create", "clusterrolebinding", "my-sample", "--clusterrole=namespace-reader", account)
-    token = token_of(hub, name, "my-sample")
+    holder = kubeconfig_with(managed, {"token": token_of(hub, name, "my-sample")}, "my-sample")
     for what, expected in (("namespaces", _INSTALL), ("secrets", "Forbidden")):
-        answer = as_holder(managed, token, "get", what)
-        typed(f"kubectl --server=${name.upper()} --token=$TOKEN get {what}", answer)
-        if expected not in answer:
+        if expected not in run_as(managed, holder, "get", what):
             raise DemoError(f"the answer should have told of {expected}")
 
 
@@ -225,8 +233,8 @@ def fan_out(scene: Scene) -> None:
     run(hub, "wait", "-n", "robots", "msa/robot", "--for=condition=Ready", "--timeout=30s")
     run(hub, "get", "msa", "-A", "--field-selector=metadata.name=robot")
     for member in scene.members:
-        answer = as_holder(member.managed, token_of(hub, member.name, "robot"), "auth", "whoami")
-        typed(f"kubectl --server=${member.name.upper()} --token=$TOKEN auth whoami", answer)
+        user = {"token": token_of(hub, member.name, "robot")}
+        answer = run_as(member.managed, kubeconfig_with(member.managed, user, "robot"), "auth", "whoami")
         if f"system:serviceaccount:{_INSTALL}:robot" not in answer:
             raise DemoError(f"{member.name} should know the token")
     run(hub, "get", "msa", "-n", "robots", "robot", "-o", "jsonpath={.status.fanOut}")
@@ -250,9 +258,8 @@ def _show_metrics(port: int, prefixes: tuple[str, ...]) -> None:
 def stay(scene: Scene, parent: int) -> None:
     """Keeps everything running until Ctrl-C, or until the parent, make, is gone, which may have been killed."""
     hub, managed = scene.hub, scene.members[0].managed
-    print("\nAll of it keeps running until Ctrl-C. To try:\n")
-    print(f"  export PATH={hub.binaries['kubectl'].parent}:$PATH    # kubectl of this release")
-    print(f"  export KUBECONFIG={relative(hub.kubeconfig)}            # the hub")
+    print("\nAll of it keeps running until Ctrl-C. To try:")
+    exports(hub)
     print("  kubectl get msa -A -w")
     print("  kubectl delete secret -n cluster1 my-sample                    # and it comes back")
     print("  kubectl delete msa -n cluster1 short-lived                     # and all of it goes")
@@ -273,7 +280,24 @@ def stay(scene: Scene, parent: int) -> None:
 
 def as_holder(cluster: Cluster, token: str, *arguments: str) -> str:
     """What kubectl prints for whoever has the token and nothing else."""
-    return as_user(cluster, {"token": token}, *arguments)
+    file = kubeconfig_with(cluster, {"token": token}, "holder")
+    try:
+        return cluster.kubectl(*arguments, f"--kubeconfig={file}", check=False).strip()
+    finally:
+        file.unlink()
+
+
+def read_on() -> None:
+    title("Read on")
+    for what, where in (
+        ("install it on a hub of your own", "docs/install.md"),
+        ("one identity on many clusters", "docs/fan-out.md"),
+        ("credentials for Argo CD, Kueue and kubectl", "docs/clusterprofile.md, docs/cp-creds.md"),
+        ("a program of your own", "docs/client.md, examples/"),
+        ("run it: sizing, backup, alerts", "docs/operations.md, docs/monitoring.md"),
+        ("practise helm on a hub without the addon", "make hub-up"),
+    ):
+        print(f"  {what:<46}{where}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from attrs import frozen
 from hack.addon import MANIFESTS
 from hack.clusters import Cluster
 from hack.demo_inventory import Excuses, inventory, left_behind, staying
-from hack.demo_stage import agents, as_user, available, token_of
-from hack.demo_talk import DemoError, run, say, title, typed, waiting
+from hack.demo_stage import agents, available, kubeconfig_with, token_of
+from hack.demo_talk import DemoError, run, run_as, say, title, waiting
 from hack.ocm.fleet import Member
 from hack.processes import Process
 from msa.api import names
@@ -120,8 +120,8 @@ def _nothing_left(where: str, cluster: Cluster, before: frozenset[str], excuses:
 
 def _refused(what: str, cluster: Cluster, user: dict[str, Any], request: str, reason: str) -> None:
     """Raises DemoError where a credential still opens something."""
-    answer = as_user(cluster, user, *request.split())
-    typed(f"kubectl {request}    # with {what}", answer)
+    say(f"with {what}:")
+    answer = run_as(cluster, kubeconfig_with(cluster, user, "left"), *request.split())
     if reason not in answer:
         raise DemoError(f"{what} was not answered with {reason}")
 

@@ -1,5 +1,6 @@
 """What the demo plays on: a hub and managed clusters with OCM's stand-ins, and the manager as its manifests want it to run."""
 
+import fcntl
 import json
 import urllib.error
 import urllib.request
@@ -12,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from hack.clusters import HOME, Cluster, running
+from hack.demo_talk import HUB, DemoError
 from hack.ocm.fleet import Fleet, Manager, Member
 from hack.processes import Process
 from msa.api import names
@@ -22,9 +24,23 @@ _LAST_LINES: Final = 5
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Nobody else's demo in this clone, whose clusters have the same names. Raises DemoError."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(
+                "another demo runs in this clone: stop it with Ctrl-C where it was started"
+            ) from None
+        yield
+
+
+@contextmanager
 def hub_with_ocm() -> Iterator[Fleet]:
     """A hub that knows nothing of our addon."""
-    with running("demo-hub") as hub:
+    with running(HUB) as hub:
         fleet = Fleet(hub)
         fleet.install_ocm()
         fleet.start()
@@ -72,15 +88,6 @@ def kubeconfig_with(cluster: Cluster, user: dict[str, Any], name: str) -> Path:
     file.touch(mode=0o600)
     file.write_text(yaml.safe_dump(config))
     return file
-
-
-def as_user(cluster: Cluster, user: dict[str, Any], *arguments: str) -> str:
-    """What kubectl prints for whoever has these credentials and nothing else."""
-    file = kubeconfig_with(cluster, user, "holder")
-    try:
-        return cluster.kubectl(*arguments, f"--kubeconfig={file}", check=False).strip()
-    finally:
-        file.unlink()
 
 
 def token_of(hub: Cluster, cluster: str, name: str) -> str:

@@ -1,4 +1,8 @@
-"""How the demo talks: titles, the commands that a user would type with what they print, and how long it waits for what."""
+"""How the demo talks: titles, the commands that a user would type with what they print, and how long it waits for what.
+
+Every command is shown as it can be pasted into another terminal, in the root of the clone and with the two variables of `exports`, while the
+demo runs.
+"""
 
 import shlex
 import sys
@@ -6,11 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from hack import binaries
 from hack.clusters import HOME, Cluster
 from hack.processes import wait_until
 
 _BOLD, _DIM, _PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 _ROOT = HOME.parents[1]
+HUB = "demo-hub"
 
 
 class DemoError(Exception):
@@ -30,10 +36,29 @@ def typed(command: str, printed: str) -> None:
     print(printed.rstrip(), flush=True)
 
 
-def run(cluster: Cluster, *arguments: str, check: bool = True) -> None:
-    """Shows a kubectl command and what it prints."""
-    shown = [relative(Path(argument)) if argument.startswith("/") else argument for argument in arguments]
-    typed(f"kubectl {shlex.join(shown)}", cluster.kubectl(*arguments, check=check))
+def run(cluster: Cluster, *arguments: str, check: bool = True) -> str:
+    """Shows a kubectl command and what it prints, which it returns."""
+    elsewhere = "" if cluster.name == HUB else f"--kubeconfig={relative(cluster.kubeconfig)} "
+    printed = cluster.kubectl(*arguments, check=check)
+    typed(f"kubectl {elsewhere}{shlex.join(map(_shown, arguments))}", printed)
+    return printed
+
+
+def run_as(cluster: Cluster, kubeconfig: Path, *arguments: str) -> str:
+    """The same for whoever has this kubeconfig, and may be refused."""
+    printed = cluster.kubectl(*arguments, f"--kubeconfig={kubeconfig}", check=False)
+    typed(f"kubectl --kubeconfig={relative(kubeconfig)} {shlex.join(map(_shown, arguments))}", printed)
+    return printed
+
+
+def exports(hub: Cluster) -> None:
+    """What makes the commands that are shown work elsewhere."""
+    tools = (relative(hub.binaries["kubectl"].parent), relative(Path(binaries.helm()).parent))
+    say("to paste any of the commands below into another terminal, in this folder, while all this runs:")
+    print(
+        f"export PATH=$PWD/.venv/bin:{':'.join(tools)}:$PATH KUBECONFIG={relative(hub.kubeconfig)}",
+        flush=True,
+    )
 
 
 def waiting(what: str, holds: Callable[[], bool], seconds: float) -> float:
@@ -50,6 +75,10 @@ def waiting(what: str, holds: Callable[[], bool], seconds: float) -> float:
     if not came:
         raise DemoError(f"{seconds:.1f} s were not enough until {what}")
     return took
+
+
+def _shown(argument: str) -> str:
+    return relative(Path(argument)) if argument.startswith("/") else argument
 
 
 def relative(path: Path) -> str:

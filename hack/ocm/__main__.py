@@ -9,9 +9,10 @@ from pathlib import Path
 
 import anyio
 
-from hack.ocm import addon_template, cluster, install
+from hack.ocm import addon_template, cluster, install, manager_pods
 from hack.ocm.api import Api
 from hack.ocm.cluster import ClusterSettings
+from hack.ocm.pods import PodSettings
 from hack.ocm.registration import RegistrationSettings
 from msa.cli import logs
 
@@ -37,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         required=True,
         help="OCM's addon manager's, for AddOnTemplate",
     )
+    hub.add_argument(
+        "--folder", type=Path, help="run the addon manager's pods, with pids, logs and volumes in here"
+    )
     member = parts.add_parser("cluster", help="registration agent, work agent, pods")
     member.add_argument("name")
     member.add_argument("--hub-kubeconfig", type=Path, required=True, help="the cluster's own, for the hub")
@@ -54,7 +58,10 @@ async def _hub(options: argparse.Namespace) -> None:
         Api.opened(options.kubeconfig) as api,
         Api.opened(options.addon_manager_kubeconfig) as addon_manager,
     ):
-        await _until_told(install.run(api), addon_template.run(addon_manager))
+        parts = [install.run(api), addon_template.run(addon_manager)]
+        if options.folder is not None:
+            parts.append(manager_pods.run(api, PodSettings("hub", options.folder, options.kubeconfig)))
+        await _until_told(*parts)
 
 
 async def _cluster(options: argparse.Namespace) -> None:

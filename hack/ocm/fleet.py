@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from base64 import b64encode
 from pathlib import Path
 from typing import Final
 
@@ -54,13 +55,19 @@ class Fleet:
     def _replaced(self, file: Path) -> bool:
         return self.version == "v1beta1" and file.stem in _BOTH_VERSIONS
 
-    def start(self) -> None:
+    def start(self, *, manager_pods: bool = False) -> None:
+        """Starts OCM's parts.
+
+        Args:
+            manager_pods: whether the addon manager's pods are run, too, as a kubelet would.
+        """
         groups = ("system:serviceaccounts", "system:serviceaccounts:open-cluster-management-hub")
         addon_manager = self.hub.kubeconfig_for(kinds.ADDON_MANAGER, groups)
         command = [
             *(sys.executable, "-m", "hack.ocm", "hub"),
             f"--kubeconfig={self.hub.kubeconfig}",
             f"--addon-manager-kubeconfig={addon_manager}",
+            *([f"--folder={self.hub.folder}"] if manager_pods else []),
         ]
         self.process.start(command, die_with_parent=self.hub.die_with_parent)
 
@@ -86,14 +93,23 @@ class Fleet:
     def apply(self, body: Body) -> None:
         self.hub.kubectl("apply", "-f", "-", stdin=json.dumps(body))
 
-    def accept(self, cluster: str) -> None:
-        """Takes a cluster in; returns when its own agents have their rights."""
+    def accept(self, cluster: str, managed: Cluster | None = None) -> None:
+        """Takes a cluster in; returns when its own agents have their rights.
+
+        Args:
+            cluster: its name.
+            managed: its control plane, whose address OCM tells in the ManagedCluster; None leaves that out.
+        """
+        spec: Body = {"hubAcceptsClient": True}
+        if managed is not None:
+            bundle = b64encode(managed.ca_file.read_bytes()).decode()
+            spec["managedClusterClientConfigs"] = [{"url": managed.server, "caBundle": bundle}]
         self.apply(
             {
                 "apiVersion": "cluster.open-cluster-management.io/v1",
                 "kind": "ManagedCluster",
                 "metadata": {"name": cluster},
-                "spec": {"hubAcceptsClient": True},
+                "spec": spec,
             }
         )
         binding = f"open-cluster-management:managedcluster:{cluster}:work"
@@ -186,7 +202,7 @@ class Member:
     def join(self) -> None:
         """Accepted by the hub, and its agents started."""
         self.install()
-        self.fleet.accept(self.name)
+        self.fleet.accept(self.name, self.managed)
         self.start()
 
     def start(self) -> None:

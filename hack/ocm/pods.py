@@ -1,4 +1,4 @@
-"""A kubelet's part for the addon's pods: a pod is a local process, with its volumes as folders, and rights as its ServiceAccount has them."""
+"""A kubelet's part for the pods of the addon's agent and manager: a pod is a local process, with its volumes as folders, and rights as its ServiceAccount has them."""
 
 import contextlib
 import os
@@ -32,6 +32,9 @@ _STOP_SECONDS: Final = 10.0
 _TOKEN_SECONDS: Final = 3600
 _RESTART_SECONDS: Final = 1.0
 _HTTP_OK: Final = 200
+_OWN_CLUSTER: Final = {"agent": "--spoke-kubeconfig", "manager": "--kubeconfig"}
+"""The flag by which each program is told of the cluster that its pod is in."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -203,7 +206,7 @@ def _command(pod: Object, running: _Running) -> list[str]:
         *(f"{name}={_mounted(value, mounts)}" for name, value in variables.items()),
         *(sys.executable, "-m", "msa"),
         *(_mounted(argument, mounts) for argument in container.get("args", ())),
-        f"--spoke-kubeconfig={running.folder / 'own' / 'kubeconfig'}",
+        f"{_OWN_CLUSTER[container['args'][0]]}={running.folder / 'own' / 'kubeconfig'}",
         f"--metrics-bind-address=127.0.0.1:{running.metrics_port}",
         f"--health-probe-bind-address=127.0.0.1:{running.health_port}",
     ]
