@@ -1,5 +1,7 @@
 """docs/reference/events.md, from what the programs' own telemetry says when it is told all that it may be told."""
 
+from datetime import UTC, datetime
+
 from attrs import frozen
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -7,6 +9,7 @@ from structlog.testing import capture_logs
 from hack.reference.reasons import Outcome, addon_outcomes, fan_out_outcomes, renewals, troubles
 from hack.reference.text import code, codes, page, paragraph, section, table
 from hack.reference.words import (
+    ADDON_EVENTS,
     IDENTITY_EVENTS,
     PROFILE_EVENTS,
     RENEWALS,
@@ -54,6 +57,9 @@ _ADDON = """\
 From the manager, in the cluster's namespace, when a condition is another than before; [conditions.md](conditions.md) tells what they
 mean and what to do."""
 
+_AGENTS = """\
+From the agent, in the cluster's namespace (`kubectl get events -n CLUSTER`):"""
+
 _REQUEST = """\
 From the manager, in the namespace `default`, since a CertificateSigningRequest has none: `kubectl get events -n default`. A request
 that is in doubt is left undecided, not denied: whoever may do that can still `kubectl certificate approve` or `deny` it. The message
@@ -91,7 +97,7 @@ def events() -> str:
         section("On a ManagedServiceAccount", *_of_identities()),
         section("On a ManagedServiceAccount that is fanned out", *_of_fan_out()),
         section("On a ManagedServiceAccount that is copied to ClusterProfiles", *_of_profiles()),
-        section("On a ManagedClusterAddOn", _ADDON, _of_addons()),
+        section("On a ManagedClusterAddOn", _ADDON, _of_addons(), _AGENTS, _of_agents()),
         section("On a CertificateSigningRequest", _REQUEST, _of_requests()),
     )
 
@@ -100,7 +106,7 @@ def told() -> list[Told]:
     """All Events that the programs may send, those of the fan-out apart."""
     listener = Listener()
     with capture_logs():  # or it would log what never happened
-        _tell_of_identities(AgentTelemetry(Metrics(CollectorRegistry()), listener))
+        _tell_of_identities(AgentTelemetry(Metrics(CollectorRegistry()), listener, ""))
         manager = ManagerTelemetry(Metrics(CollectorRegistry()), listener, addon.V1BETA1)
         for outcome in sorted(addon_outcomes()):
             _tell_of_addon(manager, outcome)
@@ -114,6 +120,7 @@ def _tell_of_identities(agent: AgentTelemetry) -> None:
         agent.issued(identity, reason, "", 0.0)
         agent.repaired(identity, reason, "")
     agent.shortened(identity, "")
+    agent.held(0, 0, datetime(2026, 1, 1, tzinfo=UTC))
     for reason in sorted(troubles()):
         agent.failed(identity, Trouble(reason, ""), repeated=False)
         agent.refused(identity, Trouble(reason, ""), repeated=False)
@@ -182,6 +189,13 @@ def _of_addons() -> str:
             for outcome in sorted(addon_outcomes())
         ],
     )
+
+
+def _of_agents() -> str:
+    heard = {event.reason: event.type for event in told() if event.kind == addon.MANAGED_CLUSTER_ADDON}
+    types = {reason: heard[reason] for reason in ADDON_EVENTS}
+    rows = [(code(reason), types[reason], entry.meaning) for reason, entry in explained(types, ADDON_EVENTS)]
+    return table(("reason", "type", "meaning"), rows)
 
 
 def _of_requests() -> str:

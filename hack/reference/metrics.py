@@ -96,8 +96,8 @@ def series(fill: Callable[[Metrics], None]) -> list[Series]:
 
 def fill_agent(program: Metrics) -> None:
     """As `msa.agent.app` does."""
-    AgentTelemetry(program, Listener())
-    program.registry.register(CacheCollector(Caches(Store(), Store(), Store()), dict))
+    AgentTelemetry(program, Listener(), "")
+    program.registry.register(CacheCollector(Caches(Store(), Store(), Store()), dict, int))
 
 
 def fill_manager(program: Metrics) -> None:

@@ -59,8 +59,13 @@ TROUBLES = {
         "the name is that of the agent's own ServiceAccount, which is never handed out", "choose another name"
     ),
     "ServiceAccountConflict": Entry(
-        "a ServiceAccount of that name on the managed cluster is not the addon's",
-        "delete or rename it, or have it taken over by the `kubectl label` that the message gives",
+        "a ServiceAccount of that name on the managed cluster is not the addon's, or belongs to another program as well: another owner, "
+        "or the mark of a program that applies it. No token is issued for it, and one that was is removed from the Secret",
+        "choose another name for the ManagedServiceAccount, or do what the message says",
+    ),
+    "ServiceAccountTerminating": Entry(
+        "the ServiceAccount on the managed cluster is being deleted and its finalizers keep it; no token is requested for it",
+        "find who should remove the finalizers that the message names; a new ServiceAccount and token follow",
     ),
     "SecretConflict": Entry(
         "a Secret of that name on the hub is not the addon's",
@@ -114,8 +119,9 @@ TROUBLES = {
     "HubBusy": Entry("the hub's API server asks to send less", _ITSELF),
     "HubUnreachable": Entry("the hub's API server does not answer as it should", _ITSELF),
     "AddonRemoved": Entry(
-        "the addon is being taken off the managed cluster: ConfigMap `managed-serviceaccount-identities` is gone there",
-        "nothing; where somebody deleted it by hand, the work agent brings it back, and ServiceAccounts and tokens are made anew",
+        "the addon is being removed from the managed cluster: ServiceAccount `managed-serviceaccount` and ConfigMap "
+        "`managed-serviceaccount-identities` are both deleted there, and with them the ServiceAccounts of all identities",
+        "nothing, where the addon is meant to leave; else see who deleted both: OCM creates them again, then all tokens are new",
     ),
 }
 """Of a ManagedServiceAccount, for conditions that are False."""
@@ -206,6 +212,13 @@ IDENTITY_EVENTS = {
     "LifetimeShortened": Entry("from now on the managed cluster grants shorter lives than asked for"),
 }
 
+ADDON_EVENTS = {
+    "DeletionsHeld": Entry(
+        "most ManagedServiceAccounts of the cluster are missing on the hub and their deletion was not seen: the agent keeps their "
+        "ServiceAccounts for 15 minutes. See the [runbook](../runbooks/MsaDeletionsHeld.md)"
+    ),
+}
+
 RENEWALS = {
     "SecretMissing": Entry("there was no Secret: the first token, or somebody deleted it"),
     "TokenMissing": Entry("the Secret had no `token`"),
@@ -224,6 +237,9 @@ RENEWALS = {
     ),
     "ForeignData": Entry("the Secret had other entries than `token` and `ca.crt`, which were removed"),
     "MarksLost": Entry("the Secret's label, annotations or ownerReference were missing or wrong"),
+    "TokenRevoked": Entry(
+        "the ServiceAccount belongs to another program as well: its token was removed from the Secret"
+    ),
     "ServiceAccountRelabelled": Entry("the ServiceAccount on the managed cluster had lost its label"),
 }
 """Why a Secret, or the ServiceAccount, was written again."""

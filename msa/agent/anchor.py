@@ -1,16 +1,16 @@
-"""What the identities' ServiceAccounts go with: an object that is there for as long as the addon is on the cluster (docs/adr/0005).
+"""What the identities' ServiceAccounts hang on: two objects that are there for as long as the addon is on the cluster (docs/adr/0011).
 
-When the addon is taken off a cluster, its agent cannot be relied on to clean up: it is being deleted itself. So each ServiceAccount
-has an ownerReference to this ConfigMap, which is deployed and removed together with the agent, and the garbage collector of the
-cluster does the rest.
+When the addon is taken off a cluster, its agent cannot be relied on to clean up: it is being deleted itself. So each ServiceAccount has
+two ownerReferences, and the garbage collector of the cluster deletes it when *both* owners are gone: the agent's own ServiceAccount, which
+one ManifestWork carries, and a ConfigMap, which another one carries. The disappearance of either alone deletes nothing.
 """
 
-from attrs import define
+from attrs import define, field
 from msgspec import Struct
 
-from msa.api import names
 from msa.api.core import ServiceAccount
 from msa.api.meta import ObjectMeta, OwnerReference
+from msa.policy.ownership import OWNERS
 from msa.runtime.store import Store
 
 
@@ -22,38 +22,63 @@ class ConfigMap(Struct, frozen=True, gc=False):
 
 @define
 class Anchor:
-    """The ConfigMap as it is now.
+    """The two owners as they are now, and as they were last seen.
 
     Attributes:
-        store: the copy of it.
-        namespace: where it is.
+        config_maps: the copy of the ConfigMap.
+        accounts: the copy of the ServiceAccounts, the agent's own among them.
+        namespace: where they are.
     """
 
-    store: Store[ConfigMap]
+    config_maps: Store[ConfigMap]
+    accounts: Store[ServiceAccount]
     namespace: str
-    _seen: bool = False
+    _known: dict[str, OwnerReference] = field(factory=dict)
 
     @property
-    def uid(self) -> str:
-        """Its UID, "" where there is none: the agent was deployed by hand."""
-        found = self.store.get(f"{self.namespace}/{names.ANCHOR}")
-        if found is None or found.metadata.deletion_timestamp is not None:
-            return ""
-        self._seen = True
-        return found.metadata.uid
+    def uids(self) -> tuple[str, ...]:
+        """Of the owners that are there now: none, one or two."""
+        return tuple(reference.uid for reference in self._look())
 
     @property
     def reference(self) -> OwnerReference | None:
-        """For what shall go with it; None where there is none."""
-        uid = self.uid
-        return OwnerReference("v1", "ConfigMap", names.ANCHOR, uid) if uid else None
+        """The ConfigMap, for what else shall go with the addon and costs nothing to make anew; None where there is none."""
+        return next((item for item in self._look() if item.kind == "ConfigMap"), None)
+
+    @property
+    def owners(self) -> tuple[OwnerReference, ...]:
+        """For a ServiceAccount: both owners or none, never one.
+
+        Once both were seen it is both, as they were last seen: an account that is created while one of them is missing shares the fate of
+        the others, and is not left behind if the addon is on its way out.
+        """
+        self._look()
+        return tuple(self._known.values()) if self._complete else ()
 
     def holds(self, account: ServiceAccount) -> bool:
-        """Whether a ServiceAccount goes with it; true where there is none to go with."""
-        uid = self.uid
-        return not uid or any(owner.uid == uid for owner in account.metadata.owner_references)
+        """Whether a ServiceAccount has all the owners that it should have; true as long as they are not both there."""
+        uids = self.uids
+        had = {owner.uid for owner in account.metadata.owner_references}
+        return len(uids) < len(OWNERS) or had.issuperset(uids)
 
     @property
     def lifted(self) -> bool:
-        """It was there and is not any more: the addon is being removed, and whatever is made now would stay behind."""
-        return not self.uid and self._seen
+        """Both were there and neither is: the addon is being removed, and whatever is created now would stay behind."""
+        return not self._look() and self._complete
+
+    @property
+    def _complete(self) -> bool:
+        return len(self._known) == len(OWNERS)
+
+    def _look(self) -> list[OwnerReference]:
+        """The owners that are there now, remembered."""
+        found = []
+        for kind, name in OWNERS:
+            store: Store[ConfigMap] | Store[ServiceAccount] = (
+                self.config_maps if kind == "ConfigMap" else self.accounts
+            )
+            stored = store.get(f"{self.namespace}/{name}")
+            if stored is not None and stored.metadata.deletion_timestamp is None:
+                found.append(OwnerReference("v1", kind, name, stored.metadata.uid))
+        self._known.update({reference.kind: reference for reference in found})
+        return found

@@ -21,6 +21,7 @@ from msa.agent.failures import Side
 from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.reconciler import Caches, TokenReconciler
 from msa.agent.recovery import Recovery
+from msa.agent.release import Release
 from msa.agent.settings import AgentSettings
 from msa.agent.sweep import TokenSweep
 from msa.agent.telemetry import CacheCollector, Telemetry
@@ -92,12 +93,15 @@ class _Sources:
     accounts: Resource[ServiceAccount]
     reviews: Resource[ServiceAccount]
     anchors: Resource[ConfigMap]
+    deployments: Resource[ConfigMap]
 
     @classmethod
     def of(cls, settings: AgentSettings, hub: Transport, managed: Transport) -> "_Sources":
         labels, there = f"{names.LABEL_MANAGED}=true", settings.cluster_name
         identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL, there)
-        accounts = Selection("", "v1", "serviceaccounts", settings.install_namespace, labels=labels)
+        # All of them: one that lost our label is still ours, and what has an identity's name and is not ours is seen at once.
+        accounts = Selection("", "v1", "serviceaccounts", settings.install_namespace)
+        deployments = Selection("apps", "v1", "deployments", settings.install_namespace)
         anchor = f"metadata.name={names.ANCHOR}"
         anchors = Selection("", "v1", "configmaps", settings.install_namespace, fields=anchor)
         return cls(
@@ -108,6 +112,7 @@ class _Sources:
                 managed, Selection("authentication.k8s.io", "v1", "tokenreviews"), ServiceAccount
             ),
             anchors=Resource(managed, anchors, ConfigMap),
+            deployments=Resource(managed, deployments, ConfigMap),
         )
 
 
@@ -184,7 +189,7 @@ class _Agent:
         accounts = Informer[ServiceAccount](sources.accounts, rng, metrics, transform=slim_account)
         # Optional: an agent that was deployed by hand may have neither the object nor the right to look for it.
         anchors = Informer[ConfigMap](sources.anchors, rng, metrics, optional=True)
-        anchor = Anchor(anchors.store, settings.install_namespace)
+        anchor = Anchor(anchors.store, accounts.store, settings.install_namespace)
         caches = Caches(identities.store, secrets.store, accounts.store)
         events = KubeEvents(hub, "managed-serviceaccount-agent", socket.gethostname())
         recorder = EventRecorder(
@@ -194,19 +199,23 @@ class _Agent:
             namespace=settings.cluster_name,
             caches=caches,
             hub=HubWrites(sources.identities, sources.secrets, ingest),
-            managed=ManagedWrites(sources.accounts, anchor),
+            managed=ManagedWrites(sources.accounts, sources.deployments, anchor),
             cluster=cluster,
             anchor=anchor,
             ingest=ingest,
             freshness=Freshness(),
-            observer=Telemetry(metrics, recorder),
+            observer=Telemetry(metrics, recorder, settings.cluster_name),
             now=wall_clock,
             hub_now=hub.server_time,
             rng=rng,
             ephemeral=settings.feature_gates.ephemeral_identity,
         )
         queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
-        collector = CacheCollector(caches, lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew})
+        collector = CacheCollector(
+            caches,
+            lambda: {"hub": hub.clock_skew, "managed": managed.clock_skew},
+            held=lambda: len(reconciler.retirement.held),
+        )
         metrics.registry.register(collector)
         return cls(
             settings=settings,
@@ -241,8 +250,10 @@ class _Agent:
 
     async def run(self) -> None:
         """Runs until it is told to stop."""
+        self.identities.subscribe(self._note_absence)
         for informer in self._informers():
             informer.subscribe(self._enqueue)
+        self.accounts.subscribe(self._follow_own_account)
         self.anchors.subscribe(self._enqueue_all)
         self.cluster.on_change = self._enqueue_all
         # Events, the heartbeat and the sweep write, so they begin with the lead, as the workers do.
@@ -250,6 +261,7 @@ class _Agent:
             "sending of Events": self.recorder.run,
             "review of tokens": self.sweep.run,
             "watching for servers that are back": self._recovery().run,
+            "watching for a release of held deletions": self._release().run,
         }
         if self.settings.lease_health_check:
             leading["heartbeat"] = self._heartbeat().run
@@ -283,6 +295,14 @@ class _Agent:
     ) -> None:
         self.queue.add(Key(change.latest.metadata.name), Lane.INITIAL if change.initial else Lane.LIVE)
 
+    def _note_absence(self, change: Change[ManagedServiceAccount]) -> None:
+        self.reconciler.absences.changed(Key(change.latest.metadata.name), change)
+
+    def _follow_own_account(self, change: Change[ServiceAccount]) -> None:
+        """The identities' accounts hang on it."""
+        if change.latest.metadata.name == names.AGENT_SERVICE_ACCOUNT:
+            self._enqueue_all()
+
     def _enqueue_all(self, *_: object) -> None:
         for identity in self.identities.store.values():
             self.queue.add(Key(identity.metadata.name), Lane.INITIAL)
@@ -312,6 +332,10 @@ class _Agent:
             {Side.HUB: lambda: _trouble(on_hub), Side.MANAGED: lambda: _trouble((self.accounts,))},
             self._recovered,
         )
+
+    def _release(self) -> Release:
+        retirement = self.reconciler.retirement
+        return Release(self.reconciler.managed, retirement, wall_clock, self.queue.add)
 
     def _recovered(self, side: Side) -> None:
         for key in self.reconciler.recovered(side):

@@ -19,34 +19,36 @@ Body = dict[str, Any]
 _API_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
 
 
-def service_account(identity: ManagedServiceAccount, anchor: OwnerReference | None) -> Body:
+def service_account(identity: ManagedServiceAccount, owners: tuple[OwnerReference, ...]) -> Body:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": {"name": identity.metadata.name, **_account_marks(identity, anchor, ())},
+        "metadata": {"name": identity.metadata.name, **_account_marks(identity, owners, ())},
     }
 
 
 def service_account_marks(
-    identity: ManagedServiceAccount, account: ServiceAccount, anchor: OwnerReference | None
+    identity: ManagedServiceAccount, account: ServiceAccount, owners: tuple[OwnerReference, ...]
 ) -> Body:
     """A merge patch (RFC 7386) that fails with Conflict if the account is no longer at that version."""
     stored = account.metadata
-    marks = _account_marks(identity, anchor, stored.owner_references)
+    marks = _account_marks(identity, owners, stored.owner_references)
     return {"metadata": {"resourceVersion": stored.resource_version, **marks}}
 
 
 def _account_marks(
-    identity: ManagedServiceAccount, anchor: OwnerReference | None, owners: tuple[OwnerReference, ...]
+    identity: ManagedServiceAccount,
+    owners: tuple[OwnerReference, ...],
+    stored: tuple[OwnerReference, ...],
 ) -> Body:
     marks: Body = {
         "labels": names.MANAGED_LABELS,
         "annotations": {names.ANNOTATION_OWNER_UID: identity.metadata.uid},
     }
-    if anchor is not None:
-        # One that the garbage collector does not find would have the account deleted.
-        others = [owner for owner in owners if (owner.kind, owner.name) != (anchor.kind, anchor.name)]
-        marks["ownerReferences"] = [*others, anchor]
+    if owners:
+        ours = {(owner.kind, owner.name) for owner in owners}
+        others = [owner for owner in stored if (owner.kind, owner.name) not in ours]
+        marks["ownerReferences"] = [*others, *owners]
     return marks
 
 
@@ -78,6 +80,17 @@ def secret_patch(identity: ManagedServiceAccount, stored: Credential, content: S
     return {
         "metadata": {"resourceVersion": stored.metadata.resource_version, **_secret_marks(identity, content)},
         "data": {**strangers, **_data(content)},
+    }
+
+
+def revoked_secret(stored: Credential) -> Body:
+    """A merge patch: the token away, and what our annotations say of it; all the rest stays."""
+    annotations = dict.fromkeys(
+        (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH, names.ANNOTATION_REQUESTED)
+    )
+    return {
+        "metadata": {"resourceVersion": stored.metadata.resource_version, "annotations": annotations},
+        "data": {names.SECRET_KEY_TOKEN: None},
     }
 
 

@@ -7,7 +7,7 @@ identities: equal texts and times are kept once.
 import hashlib
 from base64 import b64decode
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import lru_cache
 from sys import intern
@@ -32,12 +32,15 @@ from msa.api.managedserviceaccount import (
 )
 from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.token import Claims, TokenFacts
-from msa.policy.ownership import is_labelled
+from msa.policy.ownership import APPLIERS, is_labelled
 
 _COPY_LABELS = {**names.MANAGED_LABELS, names.LABEL_SYNCED_FROM: ""}
 """Shared by all copies for ClusterProfiles; whose they are does not matter here."""
 
 _LATELY = 128
+_LONGEST_MARK = 64
+"""A UID has 36 characters; of other marks it matters that they are there."""
+
 _STATUS = msgspec.json.Decoder(Status)
 
 
@@ -116,10 +119,28 @@ def written(
 
 
 def slim_account(account: ServiceAccount) -> ServiceAccount:
-    """What is kept of a ServiceAccount: who it is, that it is ours, and what it goes with. Adoption reads the whole object anew."""
+    """What is kept of a ServiceAccount: who it is, what it hangs on, and what proves it ours or somebody else's."""
     stored = account.metadata
-    anchors = tuple(owner for owner in stored.owner_references if owner.name == names.ANCHOR)
-    return ServiceAccount(replace(_identity_of(stored), owner_references=_shared_owners(anchors)))
+    kept = _identity_of(stored)
+    annotations = (names.ANNOTATION_OWNER_UID, *APPLIERS)
+    return ServiceAccount(
+        replace(
+            kept,
+            deletion_timestamp=stored.deletion_timestamp,
+            finalizers=stored.finalizers if stored.deletion_timestamp is not None else (),
+            labels=_with_marks(kept.labels, stored.labels, APPLIERS),
+            # The label proves it ours: 10,000 copies of what would prove it besides are megabytes.
+            annotations=_with_marks(None, stored.annotations, APPLIERS if kept.labels else annotations),
+            owner_references=_shared_owners(stored.owner_references),
+        )
+    )
+
+
+def _with_marks(
+    kept: dict[str, str] | None, stored: dict[str, str] | None, wanted: Iterable[str]
+) -> dict[str, str] | None:
+    found = {key: stored[key][:_LONGEST_MARK] for key in wanted if key in stored} if stored else None
+    return {**(kept or {}), **found} if found else kept
 
 
 def slim_identity(identity: StoredIdentity) -> ManagedServiceAccount:

@@ -1,5 +1,6 @@
 """Who is told of what the agent did: Events for users, counters for dashboards."""
 
+from datetime import datetime
 from typing import Protocol
 
 from msa.api.managedserviceaccount import ManagedServiceAccount
@@ -27,4 +28,8 @@ class Observer(Protocol):
 
     def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
         """An attempt failed; `repeated` where the one before did, of the same cause."""
+        ...
+
+    def held(self, missing: int, total: int, until: datetime) -> None:
+        """So many of so many ServiceAccounts would be deleted for what is only inferred: none is, until that time."""
         ...

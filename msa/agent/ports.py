@@ -1,5 +1,6 @@
 """What the reconciler asks of the two clusters. `agent.writes` sends it, tests script it."""
 
+from datetime import datetime
 from typing import Protocol
 
 from attrs import frozen
@@ -47,11 +48,15 @@ class Managed(Protocol):
     async def read_account(self, name: str) -> ServiceAccount: ...
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
-        """Puts our label and annotation (back) on exactly this account; Conflict if it changed meanwhile."""
+        """Writes our label, our annotation and its owners to exactly this account; Conflict if it changed meanwhile."""
         ...
 
     async def delete_account(self, account: ServiceAccount) -> None:
-        """Deletes exactly this one, by UID; one that is gone or replaced already is no error."""
+        """Deletes exactly this one, as it was read: Conflict if it changed meanwhile; one that is gone already is no error."""
+        ...
+
+    async def released_at(self) -> datetime | None:
+        """Up to when inferred deletions are meant, by the annotation on the agent's Deployment; None where it has none."""
         ...
 
     async def request_token(self, account: ServiceAccount, request: Request) -> IssuedToken: ...
@@ -70,6 +75,10 @@ class Hub(Protocol):
         self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
     ) -> str:
         """The new resourceVersion. Conflict if the Secret changed after `stored` was read; foreign marks stay."""
+        ...
+
+    async def revoke_secret(self, stored: Credential) -> str:
+        """Takes the token out of it; the new resourceVersion. Conflict if the Secret changed after `stored` was read."""
         ...
 
     async def delete_secret(self, stored: Credential) -> None:

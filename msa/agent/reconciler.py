@@ -10,20 +10,23 @@ from random import Random
 import anyio
 from attrs import evolve, field, frozen
 
+from msa.agent.accounts import AccountKeeper
 from msa.agent.anchor import Anchor
 from msa.agent.cluster import ManagedCluster
 from msa.agent.failures import REFUSED_SECONDS, Asking, Side, Stopped, asking, refuse
 from msa.agent.ingest import CredentialIngest
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed
+from msa.agent.retirement import Retirement
 from msa.agent.setbacks import Setbacks
 from msa.agent.tokens import TokenWriter
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import ObjectMeta
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
-from msa.policy.ownership import is_labelled, owns_account, refused_account, refused_name
+from msa.policy.ownership import is_labelled, owns_account, owns_secret, refused_name
 from msa.policy.rotation import (
     InvalidSpec,
     Reason,
@@ -36,7 +39,8 @@ from msa.policy.rotation import (
     violation,
 )
 from msa.policy.status import Holding, Trouble
-from msa.runtime.errors import AlreadyExists, NotFound
+from msa.runtime.absences import Absences
+from msa.runtime.errors import NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.ports import Now
 from msa.runtime.result import Done, Key, RequeueAfter, Result
@@ -44,7 +48,8 @@ from msa.runtime.store import Store
 
 _REMOVED = Trouble(
     "AddonRemoved",
-    f"the addon is being removed from the managed cluster, ConfigMap {names.ANCHOR} is gone there: no identity is kept any more",
+    f"the addon is being removed from the managed cluster: ServiceAccount {names.AGENT_SERVICE_ACCOUNT} and ConfigMap {names.ANCHOR} are "
+    f"deleted there, and the ServiceAccounts of all identities with them",
 )
 _LONGEST_LOOK = timedelta(days=1).total_seconds()
 """Timers are set anew at least daily, so that a clock that was set, or a machine that slept, does no harm."""
@@ -85,7 +90,10 @@ class TokenReconciler:
     ephemeral: bool
     setbacks: Setbacks[Trouble] = field(factory=Setbacks)
     reread: dict[Key, Credential] = field(factory=dict)
+    absences: Absences = field(factory=Absences)
     tokens: TokenWriter = field(init=False)
+    keeper: AccountKeeper = field(init=False)
+    retirement: Retirement = field(init=False)
 
     @tokens.default
     def _token_writer(self) -> TokenWriter:
@@ -100,10 +108,21 @@ class TokenReconciler:
             now=self.now,
         )
 
+    @keeper.default
+    def _account_keeper(self) -> AccountKeeper:
+        return AccountKeeper(self.managed, self.anchor, self.caches.accounts, self.freshness, self.observer)
+
+    @retirement.default
+    def _retirement_of_accounts(self) -> Retirement:
+        return Retirement(
+            self.hub, self.managed, self.caches.identities, self.absences, self.observer, self.now
+        )
+
     async def __call__(self, key: Key) -> Result:
         identity = self.caches.identities.get(f"{self.namespace}/{key}")
         if identity is None or identity.metadata.deletion_timestamp is not None:
-            return await self._retire(key)
+            return await self._retire(key, seen=identity is not None)
+        self.retirement.forget(key)
         end = end_of_life(identity) if self.ephemeral else None
         left = (end - self.hub_now()).total_seconds() if end is not None else _LONGEST_LOOK
         if left <= 0:
@@ -111,17 +130,12 @@ class TokenReconciler:
             return Done()
         return RequeueAfter(min(left, _LONGEST_LOOK, await self._keep(key, identity)))
 
-    async def _retire(self, key: Key) -> Result:
+    async def _retire(self, key: Key, *, seen: bool) -> Result:
         """The ManagedServiceAccount is gone: its ServiceAccount goes, and with it every token. The Secret's owner is gone: so does it."""
-        account = self._account(key)
-        if account is not None and key != names.AGENT_SERVICE_ACCOUNT:
-            if await self.hub.identity_lives(key):
-                return RequeueAfter(
-                    REFUSED_SECONDS
-                )  # it is there and cannot be read: the informer tells of that
-            await self.managed.delete_account(account)
-        self._forget(key)
-        return Done()
+        result = await self.retirement(key, self._account(key), seen=seen)
+        if isinstance(result, Done):
+            self._forget(key)
+        return result
 
     def _account(self, key: Key) -> ServiceAccount | None:
         return self.caches.accounts.get(f"{self.cluster.namespace}/{key}")
@@ -147,14 +161,18 @@ class TokenReconciler:
 
     async def _keep(self, key: Key, identity: ManagedServiceAccount) -> float:
         """Seconds until the next look."""
-        holding = Holding(account=self._account(key), credential=self._credential(key))
+        stored = self._account(key)
+        ours = stored if stored is not None and owns_account(identity, stored) else None
+        holding = Holding(account=ours, credential=self._credential(key))
         request, start = _request(identity), anyio.current_time()
         if (setback := self.setbacks.standing(key, self._cause(identity, holding), start)) is not None:
             await self._report(key, identity, holding, request, setback.outcome)
             return setback.until - start
         try:
             asked = self._asked(identity, request)
-            holding = Holding(await self._settle_account(key, identity, holding), holding.credential)
+            holding = Holding(ours, await self._revoked(key, identity, stored, holding.credential))
+            account = await self.keeper.settle(key, identity, stored)
+            holding = Holding(account, holding.credential)
             holding = Holding(holding.account, await self._settle_secret(key, identity, holding, asked))
         except Stopped as stop:
             delay = self._stopped(key, identity, holding, stop)
@@ -176,12 +194,13 @@ class TokenReconciler:
 
     def _cause(self, identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]:
         """What an attempt depends on: when any of it changes, a failed one is worth repeating at once."""
-        account, credential = holding.account, holding.credential
+        account = holding.account or self._account(Key(identity.metadata.name))
+        credential = holding.credential
         return (
             identity.metadata.uid,
             str(identity.metadata.generation),
-            self.anchor.uid,
-            account.metadata.uid if account is not None else "",
+            *self.anchor.uids,
+            *(_facts(account.metadata) if account is not None else ()),
             credential.metadata.resource_version if credential is not None else "",
         )
 
@@ -208,12 +227,25 @@ class TokenReconciler:
             raise Stopped(_REMOVED, patience=REFUSED_SECONDS, refused=True)
         return request
 
-    async def _settle_account(
-        self, key: Key, identity: ManagedServiceAccount, holding: Holding
-    ) -> ServiceAccount:
-        """The identity's ServiceAccount as it should be, or raises Stopped."""
-        account = holding.account or await self._make_account(key, identity)
-        return account if self.anchor.holds(account) else await self._anchor_account(key, identity)
+    async def _revoked(
+        self,
+        key: Key,
+        identity: ManagedServiceAccount,
+        stored: ServiceAccount | None,
+        credential: Credential | None,
+    ) -> Credential | None:
+        """The Secret, without its token if that is of an account that is not ours any more."""
+        claims = credential.claims if credential is not None else None
+        if (
+            stored is None
+            or credential is None
+            or claims is None
+            or claims.account_uid != stored.metadata.uid
+        ):
+            return credential
+        if owns_account(identity, stored) or not owns_secret(identity, credential):
+            return credential
+        return await self.tokens.revoke(key, identity, credential)
 
     async def _settle_secret(
         self, key: Key, identity: ManagedServiceAccount, holding: Holding, request: Request
@@ -229,41 +261,6 @@ class TokenReconciler:
                 return await self.tokens.repair(key, snapshot, found)
             case None:
                 return holding.credential
-
-    async def _make_account(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
-        with asking(Asking.ACCOUNT):
-            try:
-                account = await self.managed.create_account(identity)
-            except AlreadyExists:
-                account = await self._adopt_account(identity)
-        self.freshness.wrote(
-            key, self.caches.accounts, account.metadata.resource_version, anyio.current_time()
-        )
-        return account
-
-    async def _adopt_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
-        """The account of that name, if it is ours: our label was lost, or our copy is behind."""
-        account = await self.managed.read_account(identity.metadata.name)
-        if not owns_account(identity, account):
-            raise refuse(refused_account(account.metadata.namespace, account.metadata.name))
-        if is_labelled(account.metadata):
-            return account
-        marked = await self.managed.mark_account(account, identity)
-        self.observer.repaired(
-            identity, "ServiceAccountRelabelled", "the ServiceAccount's label was missing and is back"
-        )
-        return marked
-
-    async def _anchor_account(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
-        """One from before there was an anchor, or from before it was made anew."""
-        with asking(Asking.ACCOUNT):
-            account = await self.managed.read_account(identity.metadata.name)
-            if not self.anchor.holds(account):
-                account = await self.managed.mark_account(account, identity)
-        self.freshness.wrote(
-            key, self.caches.accounts, account.metadata.resource_version, anyio.current_time()
-        )
-        return account
 
     async def _violation(self, key: Key, snapshot: Snapshot) -> Reissue | Repair | None:
         """What is wrong; a signature by an unknown key is checked again with the newest keys before it counts."""
@@ -303,6 +300,12 @@ class TokenReconciler:
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())
         if (message := status.newly_shortened(identity.status, wanted)) is not None:
             self.observer.shortened(identity, message)
+
+
+def _facts(account: ObjectMeta) -> tuple[str, ...]:
+    """What an attempt depends on of an account."""
+    owners = (owner.uid for owner in account.owner_references)
+    return (account.uid, str(is_labelled(account)), str(account.deletion_timestamp), *owners)
 
 
 def _request(identity: ManagedServiceAccount) -> Request | InvalidSpec:

@@ -1,6 +1,7 @@
 """The agent's metrics and Events. Per-identity series are read off the caches at scrape time: none outlives its object."""
 
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 
 import structlog
 from attrs import define
@@ -9,12 +10,15 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from msa.agent.reconciler import Caches
-from msa.api import names
+from msa.api import addon, names
+from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.policy.removal import HOLD_SECONDS, WAIT_SECONDS
 from msa.policy.status import LIFETIME_SHORTENED, OURS, Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 
+DELETIONS_HELD = "DeletionsHeld"
 _log = structlog.get_logger(__name__)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -22,9 +26,12 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 class Telemetry:
     """`agent.observers.Observer`: counts what happens and tells the user by an Event on the object."""
 
-    def __init__(self, metrics: Metrics, recorder: EventRecorder) -> None:
+    def __init__(self, metrics: Metrics, recorder: EventRecorder, cluster: str) -> None:
         registry = metrics.registry
         self._recorder = recorder
+        # Of an identity that is missing nothing can be said on it; who runs the hub sees the addon. Its UID is not for the agent to read.
+        version = f"{addon.GROUP}/{addon.V1ALPHA1}"
+        self._addon = ObjectReference(version, addon.MANAGED_CLUSTER_ADDON, cluster, names.ADDON, "")
         self._rotations = Counter(
             "msa_rotations_total",
             "Tokens issued, or not, by reason.",
@@ -67,6 +74,17 @@ class Telemetry:
         self._rotations.labels(trouble.reason, "failure").inc()
         self._trouble("failed", identity, trouble, repeated=repeated)
 
+    def held(self, missing: int, total: int, until: datetime) -> None:
+        since = rfc3339(until - timedelta(seconds=HOLD_SECONDS - WAIT_SECONDS))
+        message = (
+            f"{missing} of {total} ManagedServiceAccounts are missing on this hub and their deletion was not seen: the agent keeps their "
+            f"ServiceAccounts until {rfc3339(until)}. If the hub was restored, restore the ManagedServiceAccounts. If they are meant to be "
+            f"deleted, run on the managed cluster: kubectl annotate deployment {names.AGENT_DEPLOYMENT} -n NAMESPACE --overwrite "
+            f"{names.ANNOTATION_RELEASE}={since}"
+        )
+        _log.warning("deletions_held", missing=missing, total=total, until=rfc3339(until))
+        self._recorder.record(self._addon, "Warning", DELETIONS_HELD, message)
+
     def _trouble(
         self, event: str, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool
     ) -> None:
@@ -90,13 +108,20 @@ class CacheCollector(Collector):
 
     Attributes:
         skews: clock skew in seconds by side, None while unknown.
+        held: how many deletions are held.
     """
 
     caches: Caches
     skews: Callable[[], dict[str, float | None]]
+    held: Callable[[], int]
 
     def collect(self) -> Iterable[Metric]:
         yield from self._tokens()
+        held = GaugeMetricFamily(
+            "msa_deletions_held", "ServiceAccounts without an identity whose deletion is held."
+        )
+        held.add_metric((), self.held())
+        yield held
         yield self._conditions()
         skew = GaugeMetricFamily(
             "msa_clock_skew_seconds", "How far a server's clock is ahead of ours.", labels=("side",)

@@ -117,6 +117,23 @@ class TokenWriter:
         self.observer.repaired(snapshot.identity, found.reason, found.message)
         return credential
 
+    async def revoke(
+        self, key: Key, identity: ManagedServiceAccount, stored: Credential
+    ) -> Credential | None:
+        """Takes the token out of the Secret: its account is another program's by now. None where the Secret is gone."""
+        with asking(Asking.SECRET):
+            if stored.immutable:
+                await self.hub.delete_secret(stored)
+                return None
+            version = await self.hub.revoke_secret(stored)
+        self.freshness.wrote(key, self.credentials, version, anyio.current_time())
+        self.observer.repaired(
+            identity,
+            "TokenRevoked",
+            "the ServiceAccount belongs to another program as well; removed its token",
+        )
+        return evolve(stored, token=None)
+
     def _altered(self, snapshot: Snapshot, reason: Reason) -> bool:
         """Whether somebody else did it, who may do it again; not so a Secret that never was, or that has a CA of before."""
         match reason, snapshot.credential:

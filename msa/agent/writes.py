@@ -1,6 +1,7 @@
 """The agent's ports over real clients: one request a method, the bodies from `agent.bodies`."""
 
 from base64 import b64decode
+from contextlib import suppress
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -15,6 +16,7 @@ from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.sweep import HeldToken
 from msa.api import names
 from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
+from msa.api.durations import parse_rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.meta import ObjectMeta
 from msa.api.token import Token
@@ -35,13 +37,13 @@ class Objects(Protocol):
         """Sends a JSON merge patch."""
         ...
 
-    async def delete(self, name: str, *, uid: str = "") -> None: ...
+    async def delete(self, name: str, *, uid: str = "", version: str = "") -> None: ...
 
     async def create_subresource(self, name: str, subresource: str, body: object, *, into: type[R]) -> R: ...
 
 
 class _Written(Struct, frozen=True):
-    """All that is read of an answer to a write: what was written is known, and a token need not be decoded again."""
+    """All that is read of most answers: what was written is known, and a token need not be decoded again."""
 
     metadata: ObjectMeta
 
@@ -87,21 +89,31 @@ class ManagedWrites:
     """`agent.ports.Managed` over the managed cluster's API server."""
 
     accounts: Objects
+    deployments: Objects
     anchor: Anchor
 
     async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
-        body = bodies.service_account(identity, self.anchor.reference)
+        body = bodies.service_account(identity, self.anchor.owners)
         return await self.accounts.create(body, into=ServiceAccount)
 
     async def read_account(self, name: str) -> ServiceAccount:
         return await self.accounts.get(name, into=ServiceAccount)
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
-        body = bodies.service_account_marks(identity, account, self.anchor.reference)
+        body = bodies.service_account_marks(identity, account, self.anchor.owners)
         return await self.accounts.patch(account.metadata.name, body, into=ServiceAccount)
 
     async def delete_account(self, account: ServiceAccount) -> None:
-        await _delete(self.accounts, account.metadata)
+        stored = account.metadata
+        with suppress(NotFound):
+            await self.accounts.delete(stored.name, uid=stored.uid, version=stored.resource_version)
+
+    async def released_at(self) -> datetime | None:
+        try:
+            deployment = await self.deployments.get(names.AGENT_DEPLOYMENT, into=_Written)
+        except NotFound:
+            return None  # deployed by hand
+        return parse_rfc3339(deployment.metadata.annotation(names.ANNOTATION_RELEASE))
 
     async def request_token(self, account: ServiceAccount, request: Request) -> IssuedToken:
         name = account.metadata.name
@@ -132,6 +144,11 @@ class HubWrites:
         self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
     ) -> str:
         body = bodies.secret_patch(identity, stored, content)
+        written = await self.secrets.patch(stored.metadata.name, body, into=_Written)
+        return written.metadata.resource_version
+
+    async def revoke_secret(self, stored: Credential) -> str:
+        body = bodies.revoked_secret(stored)
         written = await self.secrets.patch(stored.metadata.name, body, into=_Written)
         return written.metadata.resource_version
 

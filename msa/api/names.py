@@ -20,12 +20,15 @@ AGENT_ROLE: Final = "managed-serviceaccount-addon-agent"
 """The agent's Role and RoleBinding in its cluster's namespace on the hub."""
 
 ANCHOR: Final = "managed-serviceaccount-identities"
-"""ConfigMap in the install namespace that the identities' ServiceAccounts belong to."""
+"""ConfigMap in the install namespace that the identities' ServiceAccounts hang on, beside the agent's own ServiceAccount."""
 
 AGENT_SERVICE_ACCOUNT: Final = "managed-serviceaccount"
 HUB_KUBECONFIG_SECRET: Final = "managed-serviceaccount-hub-kubeconfig"  # noqa: S105 - a Secret's name
 PULL_SECRET: Final = "open-cluster-management-image-pull-credentials"  # noqa: S105 - a Secret's name
 DEPLOY_WORK: Final = f"addon-{ADDON}-deploy-0"
+IDENTITIES_WORK: Final = f"addon-{ADDON}-identities"
+"""ManifestWork that carries the ConfigMap `ANCHOR`, apart from all the rest that is deployed."""
+
 MANAGER_LEADER_LEASE: Final = "managed-serviceaccount-addon-manager"
 """Lease that replicas of the manager compete for, in its namespace."""
 
@@ -63,6 +66,9 @@ FAN_OUT_FINALIZER: Final = f"{GROUP}/fan-out"
 
 ANNOTATION_OWNER_UID: Final = f"{GROUP}/managedserviceaccount-uid"
 """On a ServiceAccount: UID of the ManagedServiceAccount that it was made for; proves it ours when the label is lost."""
+
+ANNOTATION_RELEASE: Final = f"{GROUP}/release-held-deletions"
+"""On the agent's Deployment: ServiceAccounts that were found without an identity up to this time, RFC 3339, may be deleted."""
 
 ANNOTATION_EXPIRATION: Final = f"{GROUP}/expirationTimestamp"
 ANNOTATION_LAST_REFRESH: Final = f"{GROUP}/lastRefreshTimestamp"

@@ -194,9 +194,11 @@ class Resource(Generic[T]):
         """Sends a JSON patch (RFC 6902), where a part must be replaced whole."""
         return decode(await self._write("PATCH", self._path(name), operations, _JSON_PATCH), into)
 
-    async def delete(self, name: str, *, uid: str = "") -> None:
-        """Deletes it; with `uid` only if it is still that very object, else Conflict."""
-        await self._write("DELETE", self._path(name), {"preconditions": {"uid": uid}} if uid else {})
+    async def delete(self, name: str, *, uid: str = "", version: str = "") -> None:
+        """Deletes it; with `uid` only if it is still that very object, with `version` only if it is still as it was, else Conflict."""
+        told = {"uid": uid, "resourceVersion": version}
+        conditions = {key: value for key, value in told.items() if value}
+        await self._write("DELETE", self._path(name), {"preconditions": conditions} if conditions else {})
 
     async def create_subresource(self, name: str, subresource: str, body: object, *, into: type[R]) -> R:
         return decode(await self._write("POST", self._path(name, subresource), body), into)

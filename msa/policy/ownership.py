@@ -1,11 +1,30 @@
 """What is ours to change, proved on the object alone; never by a ManagedServiceAccount's status, which a tenant may write."""
 
+from typing import Final
+
 from attrs import frozen
 
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import ObjectMeta
+
+OWNERS: Final = (("ConfigMap", names.ANCHOR), ("ServiceAccount", names.AGENT_SERVICE_ACCOUNT))
+"""Kind and name of the two objects that each of our ServiceAccounts hangs on."""
+
+APPLIERS: Final = frozenset(
+    (
+        "app.kubernetes.io/managed-by",
+        "argocd.argoproj.io/instance",
+        "argocd.argoproj.io/tracking-id",
+        "helm.toolkit.fluxcd.io/name",
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "kustomize.toolkit.fluxcd.io/name",
+        "meta.helm.sh/release-name",
+        "olm.owner",
+    )
+)
+"""Labels and annotations by which programs mark what they apply: we set none of them."""
 
 
 @frozen
@@ -37,16 +56,61 @@ def is_labelled(metadata: ObjectMeta) -> bool:
 
 
 def owns_account(identity: ManagedServiceAccount, account: ServiceAccount) -> bool:
-    """Our label, or, where it was lost, our annotation with this identity's UID."""
+    """Our label, or, where it was lost, our annotation with this identity's UID; and nobody else's mark."""
     owner = account.metadata.annotation(names.ANNOTATION_OWNER_UID)
-    return is_labelled(account.metadata) or owner == identity.metadata.uid != ""
+    made = is_labelled(account.metadata) or owner == identity.metadata.uid != ""
+    return made and not claims_of_others(account.metadata)
 
 
-def refused_account(namespace: str, name: str) -> Refusal:
+def may_delete(account: ServiceAccount) -> bool:
+    """Whether it was made for an identity, whichever, and nobody else's since."""
+    metadata = account.metadata
+    made = is_labelled(metadata) or metadata.annotation(names.ANNOTATION_OWNER_UID) != ""
+    return made and metadata.name != names.AGENT_SERVICE_ACCOUNT and not claims_of_others(metadata)
+
+
+def claims_of_others(metadata: ObjectMeta) -> tuple[str, ...]:
+    """What shows that somebody else has, or applies, an object of ours too: it is not ours from then on, whatever its label.
+
+    Another owner would keep it when the addon leaves, or delete it while its identity lives; and another applier, such as OCM with an
+    addon of that name, gives it rights that are not meant for the identity.
+    """
+    others = tuple(
+        f"ownerReference to {owner.kind} {owner.name}"
+        for owner in metadata.owner_references
+        if (owner.kind, owner.name) not in OWNERS
+    )
+    marks = ((metadata.labels or {}).keys() | (metadata.annotations or {}).keys()) & APPLIERS
+    return (*others, *sorted(marks))
+
+
+def refused_account(account: ServiceAccount) -> Refusal:
+    namespace, name = account.metadata.namespace, account.metadata.name
+    if claims := claims_of_others(account.metadata):
+        return Refusal(
+            "ServiceAccountConflict",
+            f"ServiceAccount {namespace}/{name} on the managed cluster belongs to another program as well ({', '.join(claims)[:300]}). "
+            f"The agent issues no token for it, removes the token from this Secret, and does not delete the ServiceAccount. "
+            f"Choose another name for this ManagedServiceAccount",
+        )
+    adopt = f"kubectl label -n {namespace} serviceaccount {name} {names.LABEL_MANAGED}=true"
+    remedy = (
+        "Choose another name for this ManagedServiceAccount: Kubernetes gives this one to every pod that asks for none"
+        if name == "default"
+        else f"Delete or rename it, or adopt it: {adopt}"
+    )
     return Refusal(
         "ServiceAccountConflict",
-        f"ServiceAccount {namespace}/{name} on the managed cluster was not made by this addon and is left alone: delete or rename it, "
-        f"or have it taken over with: kubectl label -n {namespace} serviceaccount {name} {names.LABEL_MANAGED}=true",
+        f"ServiceAccount {namespace}/{name} on the managed cluster was not created by this addon and is left alone. {remedy}",
+    )
+
+
+def terminating_account(account: ServiceAccount) -> Refusal:
+    namespace, name = account.metadata.namespace, account.metadata.name
+    return Refusal(
+        "ServiceAccountTerminating",
+        f"ServiceAccount {namespace}/{name} on the managed cluster is being deleted, and its finalizers are not removed yet: "
+        f"{', '.join(account.metadata.finalizers)[:300]}. The agent creates a new one, with a new token, when it is gone",
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from random import Random
 
-from attrs import define, field
+from attrs import define, evolve, field
 from msgspec.structs import replace
 
 from msa.agent.anchor import Anchor, ConfigMap
@@ -47,6 +47,8 @@ class World:
         gaps: identities whose token had expired before the next one was written.
         observed: what the observer was told: what happened, why, and whether that was said before.
         ca: the managed cluster's.
+        released: up to when inferred deletions are meant.
+        reconciler: for tests that keep one.
     """
 
     now: Callable[[], datetime]
@@ -63,12 +65,14 @@ class World:
     reads: list[str] = field(factory=list)
     observed: list[tuple[str, str, bool]] = field(factory=list)
     ca: bytes = b"ca"
+    released: datetime | None = None
     version: int = 10
     identities: Store[ManagedServiceAccount] = field(factory=Store)
     credentials: Store[Credential] = field(factory=Store)
     accounts: Store[ServiceAccount] = field(factory=Store)
     anchors: Store[ConfigMap] = field(factory=Store)
     ingest: CredentialIngest = field(factory=lambda: CredentialIngest(lambda: None))
+    reconciler: TokenReconciler = field(init=False)
 
     def _write(self, what: str) -> str:
         if self.error is not None:
@@ -148,8 +152,17 @@ class World:
         self.told(Key(name))
         return version
 
+    async def revoke_secret(self, stored: Credential) -> str:
+        version = self._write("revoke secret")
+        metadata = replace(stored.metadata, resource_version=version)
+        StoreWriter(self.credentials).put(evolve(stored, metadata=metadata, token=None))
+        return version
+
     async def delete_secret(self, stored: Credential) -> None:
         raise NotImplementedError
+
+    async def released_at(self) -> datetime | None:
+        return self.released
 
     async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> str:
         version = self._write("status")
@@ -178,6 +191,9 @@ class World:
     def refused(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
         self.observed.append(("refused", trouble.reason, repeated))
 
+    def held(self, missing: int, total: int, _until: datetime) -> None:
+        self.observed.append(("held", f"{missing} of {total}", False))
+
     def failed(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
         self.observed.append(("failed", trouble.reason, repeated))
 
@@ -204,7 +220,7 @@ def reconciler_of(
         hub=world,
         managed=world,
         cluster=cluster,
-        anchor=Anchor(world.anchors, builders.NAMESPACE),
+        anchor=Anchor(world.anchors, world.accounts, builders.NAMESPACE),
         ingest=world.ingest,
         freshness=Freshness(),
         observer=world,

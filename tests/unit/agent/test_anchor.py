@@ -1,4 +1,4 @@
-"""What identities go with on their cluster."""
+"""What identities hang on at their cluster: two owners, or none."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from msa.agent import bodies
-from msa.agent.anchor import Anchor, ConfigMap
+from msa.agent.anchor import ConfigMap
 from msa.agent.ingest import slim_account
 from msa.api import names
 from msa.api.core import ServiceAccount
@@ -20,7 +20,7 @@ from tests.support import builders
 from tests.support.world import World, reconciler_of
 
 ONE = Key("one")
-FOREIGN = OwnerReference("v1", "Pod", "somebody", "pod-uid", controller=True)
+NEW = ["account", "token", "secret", "status"]
 
 
 class Anchored(World):
@@ -28,7 +28,7 @@ class Anchored(World):
 
     async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
         account = await super().create_account(identity)
-        body = bodies.service_account(identity, self.reference)
+        body = bodies.service_account(identity, self.owner_references)
         return self._keep(account, body.get("metadata", {}).get("ownerReferences", []))
 
     async def read_account(self, name: str) -> ServiceAccount:
@@ -38,12 +38,12 @@ class Anchored(World):
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
         self._write("mark account")
-        body = bodies.service_account_marks(identity, account, self.reference)
+        body = bodies.service_account_marks(identity, account, self.owner_references)
         return self._keep(account, body["metadata"]["ownerReferences"])
 
     @property
-    def reference(self) -> OwnerReference | None:
-        return Anchor(self.anchors, builders.NAMESPACE).reference
+    def owner_references(self) -> tuple[OwnerReference, ...]:
+        return self.reconciler.anchor.owners
 
     def _keep(self, account: ServiceAccount, owners: list[OwnerReference]) -> ServiceAccount:
         self.version += 1
@@ -54,19 +54,27 @@ class Anchored(World):
         StoreWriter(self.accounts).put(kept)
         return kept
 
-    def drop_anchor(self, uid: str) -> None:
-        """Makes it, or makes it anew."""
+    def _metadata(self, name: str, uid: str) -> ObjectMeta:
         self.version += 1
-        metadata = ObjectMeta(
-            name=names.ANCHOR, namespace=builders.NAMESPACE, uid=uid, resource_version=str(self.version)
+        return ObjectMeta(
+            name=name, namespace=builders.NAMESPACE, uid=uid, resource_version=str(self.version)
         )
-        StoreWriter(self.anchors).put(ConfigMap(metadata))
 
-    def lift_anchor(self) -> None:
+    def put_config_map(self, uid: str) -> None:
+        """Makes it, or makes it anew."""
+        StoreWriter(self.anchors).put(ConfigMap(self._metadata(names.ANCHOR, uid)))
+
+    def put_agent_account(self, uid: str) -> None:
+        StoreWriter(self.accounts).put(ServiceAccount(self._metadata(names.AGENT_SERVICE_ACCOUNT, uid)))
+
+    def drop_config_map(self) -> None:
         StoreWriter(self.anchors).drop(Key(f"{builders.NAMESPACE}/{names.ANCHOR}"))
 
-    def owners(self) -> list[str]:
-        account = self.accounts.get(f"{builders.NAMESPACE}/one")
+    def drop_account(self, name: str) -> None:
+        StoreWriter(self.accounts).drop(Key(f"{builders.NAMESPACE}/{name}"))
+
+    def owners(self, name: str = "one") -> list[str]:
+        account = self.accounts.get(f"{builders.NAMESPACE}/{name}")
         return [owner.uid for owner in account.metadata.owner_references] if account is not None else []
 
 
@@ -74,71 +82,110 @@ class Anchored(World):
 def world(now: Callable[[], datetime]) -> Anchored:
     world = Anchored(now)
     StoreWriter(world.identities).put(builders.identity())
+    world.reconciler = reconciler_of(world)
     return world
 
 
-async def test_a_new_account_belongs_to_the_anchor_at_no_request_more(world: Anchored) -> None:
-    world.drop_anchor("first")
-    await reconciler_of(world)(ONE)
-    assert world.owners() == ["first"]
-    assert world.writes == ["account", "token", "secret", "status"]
+async def test_a_new_account_has_both_owners_at_no_request_more(world: Anchored) -> None:
+    world.put_config_map("map")
+    world.put_agent_account("account")
+    await world.reconciler(ONE)
+    assert world.owners() == ["map", "account"]
+    assert world.writes == NEW
 
 
-async def test_an_account_from_before_there_was_one_is_given_to_it_once_and_keeps_its_token(
-    world: Anchored,
-) -> None:
-    reconciler = reconciler_of(world)
-    await reconciler(ONE)
+@pytest.mark.parametrize("there", ["map", "account"])
+async def test_while_only_one_owner_was_ever_seen_an_account_has_none(world: Anchored, there: str) -> None:
+    """One alone would take it along."""
+    if there == "map":
+        world.put_config_map("map")
+    else:
+        world.put_agent_account("account")
+    await world.reconciler(ONE)
+    await world.reconciler(ONE)
     assert world.owners() == []
-    world.drop_anchor("first")
-    await reconciler(ONE)
-    await reconciler(ONE)
-    assert world.owners() == ["first"]
+    assert world.writes == NEW
+
+
+async def test_an_account_from_before_is_given_both_in_one_patch_and_keeps_its_token(world: Anchored) -> None:
+    """One of the Go addon, or of a version of ours that knew the ConfigMap alone."""
+    await world.reconciler(ONE)
+    world.put_config_map("map")
+    await world.reconciler(ONE)
+    assert world.writes == NEW
+    world.put_agent_account("account")
+    await world.reconciler(ONE)
+    await world.reconciler(ONE)
+    assert world.owners() == ["map", "account"]
+    assert world.writes[4:] == ["mark account"]
+    assert not [entry for entry in world.observed if entry[0] == "repaired"], "it is adopted, not repaired"
+
+
+@pytest.mark.parametrize("anew", ["map", "account"])
+async def test_an_owner_that_was_created_anew_is_followed(world: Anchored, anew: str) -> None:
+    world.put_config_map("map")
+    world.put_agent_account("account")
+    await world.reconciler(ONE)
+    if anew == "map":
+        world.put_config_map("second")
+    else:
+        world.put_agent_account("second")
+    await world.reconciler(ONE)
+    assert "second" in world.owners()
+    assert len(world.owners()) == 2
     assert world.writes[4:] == ["mark account"]
 
 
-async def test_an_anchor_made_anew_is_followed_since_an_owner_that_is_not_there_means_deletion(
-    world: Anchored,
+@pytest.mark.parametrize("gone", ["map", "account"])
+async def test_without_one_of_the_owners_work_goes_on_and_nothing_is_patched(
+    world: Anchored, gone: str
 ) -> None:
-    world.drop_anchor("first")
-    reconciler = reconciler_of(world)
-    await reconciler(ONE)
-    world.drop_anchor("second")
-    await reconciler(ONE)
-    assert world.owners() == ["second"]
+    """The garbage collector keeps an account for the other one. A new one gets both, as they were, and so shares the fate of the rest."""
+    world.put_config_map("map")
+    world.put_agent_account("account")
+    await world.reconciler(ONE)
+    if gone == "map":
+        world.drop_config_map()
+    else:
+        world.drop_account(names.AGENT_SERVICE_ACCOUNT)
+    await world.reconciler(ONE)
+    assert world.writes == NEW
+    StoreWriter(world.identities).put(builders.identity("two", uid="two"))
+    await world.reconciler(Key("two"))
+    assert world.owners("two") == ["map", "account"]
+    assert world.writes[4:] == NEW
 
 
-async def test_nothing_is_made_any_more_once_the_anchor_is_lifted(world: Anchored) -> None:
-    world.drop_anchor("first")
-    reconciler = reconciler_of(world)
-    await reconciler(ONE)
-    world.lift_anchor()
-    StoreWriter(world.accounts).drop(Key(f"{builders.NAMESPACE}/one"))
+async def test_nothing_is_created_any_more_once_both_owners_are_gone(world: Anchored) -> None:
+    world.put_config_map("map")
+    world.put_agent_account("account")
+    await world.reconciler(ONE)
+    world.drop_config_map()
+    world.drop_account(names.AGENT_SERVICE_ACCOUNT)
+    world.drop_account("one")
     for _ in range(3):
-        await reconciler(ONE)
+        await world.reconciler(ONE)
         await anyio.sleep(100)
-    assert world.writes == ["account", "token", "secret", "status", "status"], "the second status says why"
+    assert world.writes == [*NEW, "status"], "the second status says why"
     assert world.observed[-1] == ("refused", "AddonRemoved", True)
-    world.drop_anchor("second")
+    world.put_config_map("second")
     await anyio.sleep(100)
-    await reconciler(ONE)
-    assert world.owners() == ["second"]
+    await world.reconciler(ONE)
+    assert "account" in world.writes[5:]
 
 
-def test_owners_of_an_account_that_was_handed_over_stay() -> None:
+def test_what_is_kept_of_an_account_is_what_it_is_judged_by() -> None:
+    owner = OwnerReference("work.open-cluster-management.io/v1", "AppliedManifestWork", "w", "uid")
     account = builders.account()
-    handed_over = ServiceAccount(replace(account.metadata, owner_references=(FOREIGN,)))
-    body = bodies.service_account_marks(
-        builders.identity(), handed_over, OwnerReference("v1", "ConfigMap", names.ANCHOR, "first")
+    metadata = replace(
+        account.metadata,
+        owner_references=(owner,),
+        annotations={"noise": "x", "meta.helm.sh/release-name": "r", names.ANNOTATION_OWNER_UID: "msa-uid"},
+        labels={**(account.metadata.labels or {}), "app.kubernetes.io/managed-by": "Helm", "noise": "x"},
     )
-    assert body["metadata"]["ownerReferences"] == [
-        FOREIGN,
-        OwnerReference("v1", "ConfigMap", names.ANCHOR, "first"),
-    ]
-
-
-def test_of_an_accounts_owners_only_the_anchor_is_kept_in_memory() -> None:
-    anchor = OwnerReference("v1", "ConfigMap", names.ANCHOR, "first")
-    account = builders.account()
-    kept = slim_account(ServiceAccount(replace(account.metadata, owner_references=(FOREIGN, anchor))))
-    assert kept.metadata.owner_references == (anchor,)
+    kept = slim_account(ServiceAccount(metadata)).metadata
+    assert kept.owner_references == (owner,)
+    assert kept.labels == {names.LABEL_MANAGED: "true", "app.kubernetes.io/managed-by": "Helm"}
+    assert kept.annotations == {"meta.helm.sh/release-name": "r"}
+    unlabelled = slim_account(ServiceAccount(replace(metadata, labels=None))).metadata
+    assert unlabelled.annotation(names.ANNOTATION_OWNER_UID) == "msa-uid"

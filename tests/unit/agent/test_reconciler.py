@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import anyio
 import pytest
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from msa.agent.reconciler import TokenReconciler
 from msa.api.core import IssuedToken, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.meta import OwnerReference
 from msa.policy.rotation import Request
 from msa.runtime.errors import ApiError, Network, Throttled
 from msa.runtime.result import Done, Key, RequeueAfter
@@ -135,7 +137,7 @@ async def test_an_ephemeral_identity_is_deleted_at_its_time_and_never_early(worl
     assert "delete identity" not in world.writes
     await _live(world, reconciler, 1)
     await reconciler(ONE)
-    assert world.writes[-2:] == ["delete identity", "delete account"]
+    assert world.writes[-1] == "delete identity"
 
 
 async def test_a_token_for_another_account_of_that_name_is_never_written(world: World) -> None:
@@ -174,10 +176,82 @@ async def test_an_identity_that_cannot_be_read_keeps_its_account(world: World) -
     """Somebody wrote a time into its status that the API server takes and we cannot read: it is in no cache."""
     reconciler = reconciler_of(world)
     await reconciler(ONE)
-    StoreWriter(world.identities).drop(Key("cluster1/one"))
+    change = StoreWriter(world.identities).drop(Key("cluster1/one"))
+    assert change is not None
+    reconciler.absences.changed(ONE, change)
     world.unreadable = {"one"}
-    assert isinstance(await reconciler(ONE), RequeueAfter)
+    for _ in range(5):
+        assert isinstance(await reconciler(ONE), RequeueAfter)
+        await anyio.sleep(61)
     assert "delete account" not in world.writes
     world.unreadable = set()
     assert await reconciler(ONE) == Done()
     assert world.writes[-1] == "delete account"
+
+
+ELSEWHERE = OwnerReference("work.open-cluster-management.io/v1", "AppliedManifestWork", "w", "w-uid")
+
+
+async def test_an_account_that_another_program_comes_to_own_loses_its_token_and_gets_none_again(
+    world: World,
+) -> None:
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    _change_account(world, owner_references=(ELSEWHERE,))
+    for _ in range(3):
+        await reconciler(ONE)
+        await anyio.sleep(100)
+    assert world.writes[4:] == ["revoke secret", "status"]
+    assert _reason(world) == "ServiceAccountConflict"
+    stored = world.identities.get("cluster1/one")
+    assert stored is not None
+    assert stored.status.expiration_timestamp is None
+    assert world.observed[-1] == ("refused", "ServiceAccountConflict", True)
+
+
+async def test_when_the_account_is_ours_alone_again_it_gets_a_new_token(world: World) -> None:
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    _change_account(world, owner_references=(ELSEWHERE,))
+    await reconciler(ONE)
+    _change_account(world, owner_references=())
+    await reconciler(ONE)
+    assert _reason(world) == "TokenFresh"
+
+
+async def test_the_token_of_an_account_that_was_deleted_is_dead_and_stays_where_it_is(world: World) -> None:
+    """A stranger's has its name now."""
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    _change_account(world, uid="other", labels=None)
+    await reconciler(ONE)
+    assert world.writes[4:] == ["status"]
+    assert _reason(world) == "ServiceAccountConflict"
+
+
+async def test_no_token_is_asked_for_while_the_account_is_being_deleted(world: World) -> None:
+    """Its finalizers keep it, and the server would refuse the token a minute later."""
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    StoreWriter(world.credentials).drop(Key("cluster1/one"))
+    _change_account(world, deletion_timestamp=world.now(), finalizers=("example.com/keep",))
+    await reconciler(ONE)
+    assert world.writes[4:] == ["status"]
+    assert _reason(world) == "ServiceAccountTerminating"
+    StoreWriter(world.accounts).drop(Key(f"{builders.NAMESPACE}/one"))
+    await reconciler(ONE)
+    assert world.writes[5:] == ["account", "token", "secret", "status"]
+
+
+def _change_account(world: World, **changes: Any) -> None:
+    stored = world.accounts.get(f"{builders.NAMESPACE}/one")
+    assert stored is not None
+    world.version += 1
+    metadata = replace(stored.metadata, resource_version=str(world.version), **changes)
+    StoreWriter(world.accounts).put(ServiceAccount(metadata))
+
+
+def _reason(world: World) -> str:
+    identity = world.identities.get("cluster1/one")
+    assert identity is not None
+    return next(item.reason for item in identity.status.conditions if item.type == "Ready")

@@ -39,12 +39,12 @@ class Sink:
 
 def _registry(told: Tell) -> CollectorRegistry:
     metrics = Metrics(CollectorRegistry())
-    told(Telemetry(metrics, EventRecorder(Sink(), lambda: START, metrics)))
+    told(Telemetry(metrics, EventRecorder(Sink(), lambda: START, metrics), "cluster1"))
     return metrics.registry
 
 
 def _collector(skews: Callable[[], dict[str, float | None]] = dict) -> CacheCollector:
-    return CacheCollector(Caches(Store(), Store(), Store()), skews)
+    return CacheCollector(Caches(Store(), Store(), Store()), skews, held=lambda: 3)
 
 
 def _put(collector: CacheCollector, stored: ManagedServiceAccount) -> None:
@@ -100,7 +100,7 @@ async def test_the_user_is_told_by_an_event_on_the_identity(
 ) -> None:
     sink, metrics = Sink(), Metrics(CollectorRegistry())
     recorder = EventRecorder(sink, now, metrics)
-    told(Telemetry(metrics, recorder))
+    told(Telemetry(metrics, recorder, "cluster1"))
     with anyio.move_on_after(1):
         await recorder.run()
     assert [(event.type, event.reason, event.message) for event in sink.created] == [expected]
@@ -244,7 +244,7 @@ async def test_what_goes_on_is_counted_each_time_and_told_once(
 ) -> None:
     sink, metrics = Sink(), Metrics(CollectorRegistry())
     recorder = EventRecorder(sink, now, metrics)
-    telemetry = Telemetry(metrics, recorder)
+    telemetry = Telemetry(metrics, recorder, "cluster1")
     for repeated in (False, True, True):
         getattr(telemetry, tell)(identity(), Trouble("Why", "because"), repeated=repeated)
     with anyio.move_on_after(10):

@@ -1,4 +1,5 @@
 import shlex
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -6,9 +7,11 @@ from msgspec.structs import replace
 from msa.api import names
 from msa.api.core import ServiceAccount
 from msa.api.managedserviceaccount import ServiceAccountRef, Status, TokenSecretRef
-from msa.api.meta import ObjectMeta
+from msa.api.meta import ObjectMeta, OwnerReference
 from msa.policy.ownership import (
+    OWNERS,
     is_labelled,
+    may_delete,
     owns_account,
     owns_secret,
     refused_account,
@@ -115,12 +118,51 @@ def test_an_identity_without_a_uid_owns_nothing_that_merely_lacks_our_annotation
 
 def test_a_service_account_of_that_name_that_is_not_ours_is_refused_with_the_way_out() -> None:
     """The command that the message ends with names the account and gives it what makes it ours."""
-    refusal = refused_account("install", "one")
+    refusal = refused_account(_account(None))
     assert refusal.reason == "ServiceAccountConflict"
-    assert "ServiceAccount install/one on the managed cluster" in refusal.message
+    assert f"ServiceAccount {NAMESPACE}/one on the managed cluster" in refusal.message
     command, label = refusal.message.partition("kubectl ")[2].rsplit(" ", 1)
     assert shlex.split(command) == ["label", "-n", "install", "serviceaccount", "one"]
     assert owns_account(identity(), _account(dict([label.split("=")])))
+
+
+def test_nobody_is_advised_to_adopt_the_account_that_all_pods_share() -> None:
+    default = ServiceAccount(replace(account("default").metadata, labels=None))
+    assert "kubectl" not in refused_account(default).message
+
+
+@pytest.mark.parametrize(
+    ("marks", "claim"),
+    [
+        ({"owner_references": (OwnerReference("apps/v1", "Deployment", "x", "u"),)}, "Deployment x"),
+        (
+            {"owner_references": (OwnerReference("w/v1", "AppliedManifestWork", "x", "u"),)},
+            "AppliedManifestWork x",
+        ),
+        ({"labels": OURS | {"app.kubernetes.io/managed-by": "Helm"}}, "app.kubernetes.io/managed-by"),
+        ({"annotations": {"argocd.argoproj.io/tracking-id": "a"}}, "argocd.argoproj.io/tracking-id"),
+    ],
+)
+def test_our_label_is_no_proof_against_another_owner_or_applier(marks: dict[str, Any], claim: str) -> None:
+    """What is deployed later under the name of an identity's account is bound to rights that are not meant for the identity."""
+    shared = ServiceAccount(replace(account().metadata, **marks))
+    assert not owns_account(identity(), shared)
+    assert not may_delete(shared)
+    refusal = refused_account(shared)
+    assert refusal.reason == "ServiceAccountConflict"
+    assert claim in refusal.message
+    assert "kubectl label" not in refusal.message
+
+
+def test_the_two_owners_of_the_addon_take_nothing_away() -> None:
+    ours = tuple(OwnerReference("v1", kind, name, "u") for kind, name in OWNERS)
+    anchored = ServiceAccount(replace(account().metadata, owner_references=ours))
+    assert owns_account(identity(), anchored)
+    assert may_delete(anchored)
+
+
+def test_the_agents_own_account_is_never_deleted() -> None:
+    assert not may_delete(account(names.AGENT_SERVICE_ACCOUNT))
 
 
 def test_a_secret_of_that_name_that_is_not_ours_is_refused_with_the_way_out() -> None:

@@ -1,0 +1,94 @@
+"""What becomes of a ServiceAccount whose ManagedServiceAccount is not there any more: it is deleted, and with it every token.
+
+At once where the deletion was seen. Where it is only inferred, after a start or a full list, the hub may have been restored empty or
+be another one: see `policy.removal`.
+"""
+
+from datetime import timedelta
+
+import anyio
+from attrs import define, field
+
+from msa.agent.failures import REFUSED_SECONDS
+from msa.agent.observers import Observer
+from msa.agent.ports import Hub, Managed
+from msa.api.core import ServiceAccount
+from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.policy.ownership import may_delete
+from msa.policy.removal import Absence, Confirm, Hold, Wait, removal
+from msa.runtime.absences import Absences
+from msa.runtime.ports import Now
+from msa.runtime.result import Done, Key, RequeueAfter, Result
+from msa.runtime.store import Store
+
+
+@define
+class Retirement:
+    """Deletes ServiceAccounts.
+
+    Attributes:
+        identities: to count how many there are.
+        held: those whose deletion is held.
+        released: deletions inferred up to this moment, on the monotonic clock, are meant.
+    """
+
+    hub: Hub
+    managed: Managed
+    identities: Store[ManagedServiceAccount]
+    absences: Absences
+    observer: Observer
+    now: Now
+    held: set[Key] = field(factory=set)
+    released: float = -1.0
+
+    async def __call__(self, key: Key, account: ServiceAccount | None, *, seen: bool) -> Result:
+        """Takes one more look at an account without an identity.
+
+        Args:
+            key: the identity's name.
+            account: None where there is none.
+            seen: the identity is being deleted.
+        """
+        if account is None or not may_delete(account):
+            self.forget(key)
+            return Done()
+        if account.metadata.deletion_timestamp is not None:
+            return Done()  # its finalizers are others'
+        if seen or self.absences.seen(key) is not None:
+            return await self._delete(key, account)
+        now = anyio.current_time()
+        since = self.absences.since(key, now)
+        missing = len(self.absences.inferred)
+        match removal(Absence(now - since, missing, missing + len(self.identities), since <= self.released)):
+            case Wait(seconds=seconds):
+                return RequeueAfter(seconds)
+            case Hold(seconds=seconds):
+                self._hold(key, missing, seconds)
+                return RequeueAfter(seconds)
+            case Confirm():
+                return await self._delete(key, account)
+
+    def forget(self, key: Key) -> None:
+        """Nothing is to be deleted for that name."""
+        self.absences.forget(key)
+        self.held.discard(key)
+
+    def release(self, until: float) -> tuple[Key, ...]:
+        """Deletions inferred up to `until` are meant; the keys that were held."""
+        self.released = until
+        return tuple(self.held)
+
+    def _hold(self, key: Key, missing: int, seconds: float) -> None:
+        first = not self.held
+        self.held.add(key)
+        if first:
+            self.observer.held(
+                missing, missing + len(self.identities), self.now() + timedelta(seconds=seconds)
+            )
+
+    async def _delete(self, key: Key, account: ServiceAccount) -> Result:
+        if await self.hub.identity_lives(key):
+            return RequeueAfter(REFUSED_SECONDS)  # it cannot be read: the informer logs that
+        await self.managed.delete_account(account)
+        self.held.discard(key)
+        return Done()
