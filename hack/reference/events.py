@@ -6,11 +6,19 @@ from attrs import frozen
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from hack.reference.reasons import Outcome, addon_outcomes, fan_out_outcomes, renewals, troubles
+from hack.reference.reasons import (
+    Outcome,
+    addon_outcomes,
+    fan_out_outcomes,
+    manager_outcomes,
+    renewals,
+    troubles,
+)
 from hack.reference.text import code, codes, page, paragraph, section, table
 from hack.reference.words import (
     ADDON_EVENTS,
     IDENTITY_EVENTS,
+    MANAGER,
     PROFILE_EVENTS,
     RENEWALS,
     REQUEST_EVENTS,
@@ -25,6 +33,7 @@ from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import Condition, ObjectMeta
 from msa.hub.fanout_observer import FanOutTelemetry
 from msa.hub.profile_telemetry import ProfileTelemetry
+from msa.hub.readiness_telemetry import ReadinessTelemetry
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
 from msa.policy import doubts, profiles
 from msa.policy.doubts import Doubt
@@ -52,6 +61,10 @@ or changed, `Withdrawn` (Normal) from how many it was taken away, and why. Besid
 
 _PROFILES = """\
 From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do):"""
+
+_READY = """\
+From the manager, when it writes `Ready` because the agent cannot ([who writes Ready](../operations.md#who-writes-ready)); a Normal one,
+with the agent's own reason, when that holds again: `TokenFresh` where the token is good."""
 
 _ADDON = """\
 From the manager, in the cluster's namespace, when a condition is another than before; [conditions.md](conditions.md) tells what they
@@ -95,6 +108,7 @@ def events() -> str:
         "the programs' telemetry and hack/reference/words.py",
         _INTRO,
         section("On a ManagedServiceAccount", *_of_identities()),
+        section("On a ManagedServiceAccount whose agent cannot report", *_of_readiness()),
         section("On a ManagedServiceAccount that is fanned out", *_of_fan_out()),
         section("On a ManagedServiceAccount that is copied to ClusterProfiles", *_of_profiles()),
         section("On a ManagedClusterAddOn", _ADDON, _of_addons(), _AGENTS, _of_agents()),
@@ -155,6 +169,21 @@ def _of_identities() -> tuple[str, ...]:
             [(code(word), entry.meaning) for word, entry in explained(renewals(), RENEWALS)],
         ),
     )
+
+
+def _of_readiness() -> tuple[str, ...]:
+    listener = Listener()
+    with capture_logs():
+        telemetry = ReadinessTelemetry(Metrics(CollectorRegistry()), listener)
+        for outcome in sorted(manager_outcomes()):
+            telemetry.changed(
+                FleetIdentity(ObjectMeta()), Condition(outcome.type, outcome.status, outcome.reason)
+            )
+    types = {event.reason: event.type for event in listener.heard}
+    rows = [
+        (code(word), types[word], entry.meaning, entry.remedy) for word, entry in explained(types, MANAGER)
+    ]
+    return _READY, table(("reason", "type", "meaning", "what to do"), rows)
 
 
 def _of_fan_out() -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from msa.api import addon
 from msa.hub.fanout_caches import IDENTITY_INDEXES
 from msa.hub.fanout_observer import FanOutCollector, FanOutTelemetry
 from msa.hub.profile_telemetry import ProfileTelemetry
+from msa.hub.readiness_telemetry import ReadinessTelemetry
 from msa.hub.telemetry import FleetCollector
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
 from msa.runtime.metrics import Metrics
@@ -106,6 +107,7 @@ def fill_manager(program: Metrics) -> None:
     program.registry.register(FleetCollector(Store()))
     FanOutTelemetry(program, Listener())
     ProfileTelemetry(program, Listener())
+    ReadinessTelemetry(program, Listener())
     program.registry.register(FanOutCollector(Store(IDENTITY_INDEXES)))
 
 

@@ -15,7 +15,7 @@ from msa.api import cluster as cluster_api
 from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import StoredFleetIdentity
-from msa.hub import addon_app, fanout_app, profiles_app
+from msa.hub import addon_app, fanout_app, profiles_app, readiness_app
 from msa.hub.discovery import addon_version
 from msa.hub.fanout_caches import IDENTITY_INDEXES
 from msa.hub.ingest import keep_identity
@@ -82,7 +82,10 @@ class _Manager:
         )
         common = self._common(recorder, version)
         gates, groups = self.settings.feature_gates, fanout_app.SetInformers.of(common)
-        parts = [fanout_app.part(common, groups, ephemeral=gates.ephemeral_identity)]
+        parts = [
+            fanout_app.part(common, groups, ephemeral=gates.ephemeral_identity),
+            readiness_app.part(common),
+        ]
         if gates.cluster_profile:
             publish = self.settings.publish_access_providers
             parts.append(profiles_app.part(common, groups, publish=publish))

@@ -70,8 +70,10 @@ def test_the_addons_status_says_what_ocm_reads_there(cluster: Membership) -> Non
 
 def test_the_hub_holds_what_the_contract_names(cluster: Membership) -> None:
     binding = cluster.get("rolebinding", "managed-serviceaccount-addon-agent")
-    assert binding["roleRef"]["name"] == "managed-serviceaccount-addon-agent"
-    assert cluster.get("role", "managed-serviceaccount-addon-agent")
+    assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == (
+        "ClusterRole",
+        "managed-serviceaccount-addon-agent",
+    )
     user = {
         "apiGroup": "rbac.authorization.k8s.io",
         "kind": "User",
@@ -125,3 +127,89 @@ def test_an_identity_gets_its_token_on_the_hub(member: Member) -> None:
     assert stored is not None
     assert set(stored["data"]) == {"token", "ca.crt"}
     assert b64decode(stored["data"]["ca.crt"]) == member.managed.ca_file.read_bytes()
+
+
+def _ready(fleet: Fleet, name: str) -> tuple[str, str]:
+    """Status and reason of an identity's condition Ready."""
+    stored = fleet.get("msa", name, _CLUSTER) or {}
+    conditions = stored.get("status", {}).get("conditions", ())
+    return next(
+        ((item["status"], item["reason"]) for item in conditions if item["type"] == "Ready"), ("", "")
+    )
+
+
+def _events(fleet: Fleet, name: str) -> set[str]:
+    found = fleet.hub.kubectl(
+        "get", "events", "-n", _CLUSTER, f"--field-selector=involvedObject.name={name}", "-o", "json"
+    )
+    return {item["reason"] for item in json.loads(found)["items"]}
+
+
+def _identity(fleet: Fleet, name: str) -> None:
+    metadata = {"name": name, "namespace": _CLUSTER}
+    fleet.apply(
+        {"apiVersion": f"{names.GROUP}/v1beta1", "kind": names.KIND, "metadata": metadata, "spec": {}}
+    )
+    assert wait_until(lambda: _ready(fleet, name) == ("True", "TokenFresh"), _PATIENCE), _ready(fleet, name)
+
+
+def test_ready_is_unknown_while_the_agent_is_silent_and_true_again_when_it_is_back(
+    cluster: Membership, member: Member
+) -> None:
+    fleet = member.fleet
+    _identity(fleet, "waiting")
+    member.stop()
+    said = [
+        {**item, "status": "False"} if item["type"] == "Available" else item for item in _conditions(cluster)
+    ]
+    cluster.patch(
+        "managedclusteraddon", names.ADDON, {"status": {"conditions": said}}, "--subresource=status"
+    )
+    try:
+        assert wait_until(lambda: _ready(fleet, "waiting") == ("Unknown", "AgentUnavailable"), _PATIENCE)
+    finally:
+        member.start()
+    assert wait_until(lambda: _ready(fleet, "waiting") == ("True", "TokenFresh"), _PATIENCE), _conditions(
+        cluster
+    )
+    assert wait_until(lambda: {"AgentUnavailable", "TokenFresh"} <= _events(fleet, "waiting"), 15.0)
+
+
+def _conditions(cluster: Membership) -> list[Any]:
+    found: list[Any] = cluster.get("managedclusteraddon")["status"]["conditions"]
+    return found
+
+
+def test_a_removed_addon_is_told_and_a_new_one_brings_new_tokens(
+    member: Member,
+) -> None:
+    fleet, hub = member.fleet, member.fleet.hub
+    _identity(fleet, "leaving")
+    before = fleet.get("secret", "leaving", _CLUSTER)
+    _strategy(fleet, "Manual")
+    try:
+        hub.kubectl("delete", "managedclusteraddon", names.ADDON, "-n", _CLUSTER, "--wait=false")
+        assert wait_until(lambda: _ready(fleet, "leaving") == ("False", "AddonRemoved"), _PATIENCE)
+        assert wait_until(lambda: "AddonRemoved" in _events(fleet, "leaving"), 15.0)
+        assert wait_until(lambda: not _accounts(member), _PATIENCE), _accounts(member)
+    finally:
+        _strategy(fleet, "Placements")
+    assert wait_until(lambda: _ready(fleet, "leaving") == ("True", "TokenFresh"), _PATIENCE)
+    after = fleet.get("secret", "leaving", _CLUSTER)
+    assert before is not None
+    assert after is not None
+    assert after["data"]["token"] != before["data"]["token"]
+
+
+def _strategy(fleet: Fleet, kind: str) -> None:
+    """Whether OCM makes the addon on every cluster by itself."""
+    operations = [{"op": "replace", "path": "/spec/installStrategy/type", "value": kind}]
+    fleet.hub.kubectl(
+        "patch", "clustermanagementaddon", names.ADDON, "--type=json", "-p", json.dumps(operations)
+    )
+
+
+def _accounts(member: Member) -> str:
+    return member.managed.kubectl(
+        "get", "serviceaccount", "-n", _INSTALL, "-l", f"{names.LABEL_MANAGED}=true", "-o", "name"
+    )

@@ -1,0 +1,33 @@
+"""Which identities' `Ready` is judged again when something changes on the hub."""
+
+from attrs import frozen
+
+from msa.api.addon import ManagedClusterAddOn
+from msa.api.fleet_identity import FleetIdentity
+from msa.hub.fanout_caches import PLACES
+from msa.policy.availability import agent_of
+from msa.runtime.queue import Lane, WorkQueue
+from msa.runtime.store import Change, Store, key_of
+
+
+@frozen
+class Triggers:
+    """Handlers of changes.
+
+    Attributes:
+        queue: its keys are ManagedServiceAccounts, `namespace/name`.
+    """
+
+    identities: Store[FleetIdentity]
+    queue: WorkQueue
+
+    def identity(self, change: Change[FleetIdentity]) -> None:
+        if change.old is None or change.new is None or change.old.status != change.new.status:
+            self.queue.add(change.key, Lane.INITIAL if change.initial else Lane.LIVE)
+
+    def addon(self, change: Change[ManagedClusterAddOn]) -> None:
+        cluster = change.latest.metadata.namespace
+        if change.initial or agent_of(cluster, change.old) == agent_of(cluster, change.new):
+            return  # at the start every identity is looked at anyway
+        for identity in self.identities.by_index(PLACES, cluster):
+            self.queue.add(key_of(identity), Lane.LIVE)

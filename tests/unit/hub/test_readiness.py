@@ -1,0 +1,139 @@
+"""The manager corrects what `Ready` says where the agent cannot, with one write for each change."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from random import Random
+
+import anyio
+import pytest
+from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
+
+from msa.api import names
+from msa.api.addon import AddonStatus, ManagedClusterAddOn
+from msa.api.durations import rfc3339
+from msa.api.fleet_identity import FleetIdentity
+from msa.api.meta import Condition, ObjectMeta
+from msa.hub.readiness import ReadinessReconciler
+from msa.hub.readiness_triggers import Triggers
+from msa.runtime.backoff import Backoff
+from msa.runtime.freshness import Freshness
+from msa.runtime.metrics import Metrics
+from msa.runtime.queue import WorkQueue
+from msa.runtime.result import Done, Key, RequeueAfter, Result
+from msa.runtime.store import Change, Store, StoreWriter
+from tests.support.fanout_hub import FanOutHub
+
+KEY = Key("c1/robot")
+
+
+class Hub(FanOutHub):
+    """With one identity whose token is good for an hour, and an agent that works."""
+
+    addons: Store[ManagedClusterAddOn]
+    told: list[tuple[str, str]]
+
+    def begin(self) -> "Hub":
+        self.addons, self.told = Store(), []
+        self.apply(KEY)
+        self.report("c1", "True", "TokenFresh", expirationTimestamp=rfc3339(self.now() + timedelta(hours=1)))
+        self.available("True")
+        return self
+
+    def available(self, said: str, **metadata: object) -> ManagedClusterAddOn:
+        self.version += 1
+        meta = ObjectMeta(
+            name=names.ADDON, namespace="c1", uid="addon-uid", resource_version=str(self.version)
+        )
+        status = AddonStatus(conditions=(Condition("Available", said),))
+        addon = ManagedClusterAddOn(replace(meta, **metadata), status=status)
+        StoreWriter(self.addons).put(addon)
+        return addon
+
+    def no_addon(self) -> None:
+        StoreWriter(self.addons).drop(Key(f"c1/{names.ADDON}"))
+
+    def changed(self, identity: FleetIdentity, ready: Condition) -> None:
+        assert identity.metadata.name == "robot"
+        self.told.append((ready.status, ready.reason))
+
+    def ready(self) -> tuple[str, str]:
+        found = next(item for item in self.get(KEY).status.conditions if item.type == "Ready")
+        return found.status, found.reason
+
+    async def reconcile(self) -> Result:
+        judge = ReadinessReconciler(
+            self.caches.identities, self.addons, self, Freshness(), self, now=self.now
+        )
+        return await judge(KEY)
+
+
+@pytest.fixture
+async def hub(now: Callable[[], datetime]) -> Hub:
+    return Hub(now).begin()
+
+
+async def test_a_good_token_of_an_agent_that_works_is_left_alone_until_it_expires(hub: Hub) -> None:
+    assert await hub.reconcile() == RequeueAfter(3600)
+    assert (hub.writes, hub.told) == ([], [])
+
+
+async def test_a_silent_agent_makes_ready_unknown_and_its_return_gives_it_back(hub: Hub) -> None:
+    hub.available("False")
+    await hub.reconcile()
+    assert hub.ready() == ("Unknown", "AgentUnavailable")
+    await hub.reconcile()
+    assert len(hub.writes) == 1
+    hub.available("True")
+    await hub.reconcile()
+    assert hub.ready() == ("True", "TokenFresh")
+    assert hub.told == [("Unknown", "AgentUnavailable"), ("True", "TokenFresh")]
+    assert len(hub.writes) == 2
+
+
+async def test_a_token_that_nobody_renews_is_called_expired_when_it_expires(hub: Hub) -> None:
+    hub.available("Unknown")
+    result = await hub.reconcile()
+    assert isinstance(result, RequeueAfter)
+    await anyio.sleep(result.seconds)
+    assert await hub.reconcile() == Done()
+    assert hub.ready() == ("False", "TokenExpired")
+
+
+async def test_a_removed_addon_is_told_and_what_it_kept_is_kept(hub: Hub) -> None:
+    hub.no_addon()
+    await hub.reconcile()
+    assert hub.ready() == ("False", "AddonRemoved")
+    reported = next(item for item in hub.get(KEY).status.conditions if item.type == "TokenReported")
+    assert reported.status == "True"
+
+
+async def test_one_that_no_agent_has_answered_for_is_not_written(hub: Hub) -> None:
+    hub.apply(KEY, status={"conditions": []})
+    hub.no_addon()
+    await hub.reconcile()
+    assert hub.writes == []
+
+
+async def test_one_that_is_gone_or_on_its_way_out_is_not_written(hub: Hub) -> None:
+    hub.no_addon()
+    hub.apply(KEY, metadata={"finalizers": ["x"], "deletionTimestamp": rfc3339(hub.now())})
+    assert await hub.reconcile() == Done()
+    hub._forget(KEY)
+    assert await hub.reconcile() == Done()
+    assert hub.writes == []
+
+
+async def test_an_addons_change_wakes_its_clusters_identities_only_where_the_answer_depends_on_it(
+    hub: Hub,
+) -> None:
+    hub.apply("c2/robot")
+    queue = WorkQueue("readiness", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    triggers = Triggers(hub.caches.identities, queue)
+    before, after = hub.available("True"), hub.available("True")
+    key = Key(f"c1/{names.ADDON}")
+    triggers.addon(Change(key, before, after))
+    assert sum(queue.statistics().ready.values()) == 0
+    triggers.addon(Change(key, after, hub.available("False")))
+    assert await queue.get() == KEY
+    assert sum(queue.statistics().ready.values()) == 0
