@@ -73,6 +73,7 @@ def test_every_trouble_can_make_each_of_the_three_conditions_false() -> None:
                 "msa.policy.status",
                 "msa.policy.readiness",
                 "msa.policy.availability",
+                "msa.policy.notices",
                 "msa.policy.addon_status",
                 "msa.policy.fanout_status",
             },
