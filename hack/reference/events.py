@@ -56,8 +56,9 @@ The messages of `TokenIssued` and `Repaired` begin with one of these words, whic
 and `kind` of `msa_repairs_total`:"""
 
 _FAN_OUT = """\
-From the manager, of one in a namespace that ManagedClusterSets are bound to: `FannedOut` (Normal) says on how many clusters it was made
-or changed, `Withdrawn` (Normal) from how many it was taken away, and why. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
+From the manager, of one in a namespace that ManagedClusterSets are bound to: `FannedOut` (Normal) says on how many clusters it was created
+or changed, `Withdrawn` (Normal) from how many it was removed, and why, `RemovalHeld` (Warning) from how many it would be removed though nobody saw why
+([MsaRemovalsHeld](../runbooks/MsaRemovalsHeld.md)). `EditReverted` (Warning), on a child, names what somebody had edited in it. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
 
 _PROFILES = """\
 From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do):"""

@@ -68,7 +68,8 @@ ANNOTATION_OWNER_UID: Final = f"{GROUP}/managedserviceaccount-uid"
 """On a ServiceAccount: UID of the ManagedServiceAccount that it was made for; proves it ours when the label is lost."""
 
 ANNOTATION_RELEASE: Final = f"{GROUP}/release-held-deletions"
-"""On the agent's Deployment: ServiceAccounts that were found without an identity up to this time, RFC 3339, may be deleted."""
+"""On what holds back deletions since too many were inferred at once, the agent's Deployment or the origin of a fan-out: those that were
+inferred up to this time, RFC 3339, are meant."""
 
 ANNOTATION_EXPIRATION: Final = f"{GROUP}/expirationTimestamp"
 ANNOTATION_LAST_REFRESH: Final = f"{GROUP}/lastRefreshTimestamp"

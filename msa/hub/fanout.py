@@ -15,7 +15,9 @@ from msa.api import names
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity
 from msa.hub.fanout_caches import FanOutCaches, is_fanned_out
 from msa.hub.fanout_children import Children
+from msa.hub.fanout_departures import Departures, Where
 from msa.hub.fanout_observer import FanOutObserver
+from msa.hub.fanout_places import Places
 from msa.hub.identity_writes import IdentityHub
 from msa.policy import fanout, fanout_status
 from msa.policy.ephemeral import end_of_life
@@ -33,9 +35,6 @@ _STATUS_SECONDS = 1.0
 _ORPHAN_SECONDS = 600.0
 """For so long children may be there without their origin: a backup is restored in an order of its own."""
 
-_UNPICKED_SECONDS = 30.0
-"""For so long a cluster that a Placement no longer picks keeps its child: decisions are written one after the other, empty at first."""
-
 _UNKNOWN_SECONDS = 60.0
 _LONGEST_LOOK = timedelta(days=1).total_seconds()
 
@@ -49,12 +48,13 @@ class FanOutReconciler:
         ephemeral: whether its life ends with its TTL, and theirs with it.
         _reported: monotonic seconds of the last status.
         _missed: since when children are there without their origin.
-        _unpicked: since when a cluster is bound and not selected.
+        _uids: of the origins, to find children that have lost their other label.
     """
 
     caches: FanOutCaches
     hub: IdentityHub
     children: Children
+    departures: Departures
     freshness: Freshness
     observer: FanOutObserver
     now: Now
@@ -62,15 +62,17 @@ class FanOutReconciler:
     ephemeral: bool
     _reported: dict[Key, float] = field(init=False, factory=dict)
     _missed: dict[Key, float] = field(init=False, factory=dict)
-    _unpicked: dict[Key, dict[str, float]] = field(init=False, factory=dict)
+    _uids: dict[Key, str] = field(init=False, factory=dict)
+    _places: Places = field(init=False, factory=Places)
 
     async def __call__(self, key: Key) -> Result:
         origin = self.caches.identities.get(key)
         if origin is None:
             return await self._sweep(key)
         self._missed.pop(key, None)
+        self._uids[key] = origin.metadata.uid
         if origin.metadata.deletion_timestamp is not None:
-            return await self._withdraw(key, origin, "it is being deleted")
+            return await self._withdraw(key, origin, "this ManagedServiceAccount is being deleted")
         if self.caches.is_clusters(origin.metadata.namespace):
             return await self._relinquish(key, origin)
         if (left := self._life_left(origin)) is not None and left <= 0:
@@ -84,15 +86,20 @@ class FanOutReconciler:
         return sooner(result, left)
 
     async def _sweep(self, key: Key) -> Result:
-        """Children whose origin went without a word: its finalizer was taken away by hand."""
+        """Children whose origin went without a word: somebody took its finalizer away, or the hub was restored without it."""
         self._reported.pop(key, None)
-        self._unpicked.pop(key, None)
+        self._places.forget(key)
         self.children.forget(key)
-        orphans, now = self.caches.children(key), anyio.current_time()
+        orphans, now = self.caches.orphans(key, self._uids.get(key, "")), anyio.current_time()
         if not orphans:
             self._missed.pop(key, None)
+            self._uids.pop(key, None)
+            self.departures.forget(key)
             return Done()
-        left = self._missed.setdefault(key, now) + _ORPHAN_SECONDS - now
+        since = self._missed.setdefault(key, now)
+        left = since + _ORPHAN_SECONDS - now
+        if left <= 0:
+            left = await self.departures.orphans(key, len(orphans), since)
         if left > 0:
             return RequeueAfter(left)
         if count := await self.children.remove(orphans):
@@ -117,26 +124,28 @@ class FanOutReconciler:
 
     async def _stay(self, key: Key, origin: FleetIdentity, found: Unreached) -> Result:
         """Says why there are no clusters, and takes away what may not stay."""
-        children = self.caches.children_of(origin)
-        standing = any(item.metadata.deletion_timestamp is None for item in children)
-        if found.stay == frozenset() and (is_fanned_out(origin) or standing):
+        left = (
+            None
+            if found.stay is None
+            else await self._leave(key, origin, found.stay, found.stay, found.message)
+        )
+        standing = any(item.metadata.deletion_timestamp is None for item in self.caches.children_of(origin))
+        if found.stay == frozenset() and is_fanned_out(origin) and left is None and not standing:
             return await self._withdraw(key, origin, found.message)
-        if found.stay is not None:
-            gone = [item for item in children if item.metadata.namespace not in found.stay]
-            await self._remove(origin, gone, found.message)
         result = await self._report(key, origin, fanout_status.wanted(origin, found, self.now()))
         # That what could not be read can be is no change of anything, where it is empty.
-        return sooner(result, _UNKNOWN_SECONDS if found.stay is None else None)
+        return sooner(result, _UNKNOWN_SECONDS if found.stay is None else left)
 
     async def _spread(self, key: Key, origin: FleetIdentity, reach: Reach) -> Result:
         if not is_fanned_out(origin):
             await self._set_finalizers(key, origin, (*origin.metadata.finalizers, names.FAN_OUT_FINALIZER))
             return Done()  # its own event brings it back, with the version that the next write needs
         now, clusters = self.now(), reach.clusters
-        left = await self._leave(key, origin, reach)
+        left = await self._leave(key, origin, clusters, reach.bound, "no longer selected")
         stored = self.caches.there(origin, clusters)
         held = self._held(key, origin, clusters, stored)
         plan = fanout.plan(origin, clusters, stored, held, now)
+        self._places.take(key, origin, plan.holding, now)
         await self.children.write(key, origin, plan, partial(self._wrote, key))
         stored = self.caches.there(origin, clusters)
         setbacks = self.children.setbacks(key, fanout.behind(origin, clusters, stored))
@@ -151,26 +160,13 @@ class FanOutReconciler:
         dues = (left, *tries, *((moment - self.now()).total_seconds() for moment in ahead))
         return sooner(result, min((seconds for seconds in dues if seconds is not None), default=None))
 
-    async def _leave(self, key: Key, origin: FleetIdentity, reach: Reach) -> float | None:
-        """Takes children away from where it does not belong; seconds until the next of them is due.
-
-        Out of the bound sets at once: to be bound is the authorization. Out of what a Placement picks only when that lasts.
-        """
-        now, before = anyio.current_time(), self._unpicked.pop(key, {})
-        elsewhere = [
-            item for item in self.caches.children_of(origin) if item.metadata.namespace not in reach.clusters
-        ]
-        since = {
-            name: before.get(name, now)
-            for item in elsewhere
-            if (name := item.metadata.namespace) in reach.bound and item.metadata.deletion_timestamp is None
-        }
-        waits = {name: moment + _UNPICKED_SECONDS - now for name, moment in since.items()}
-        if since:
-            self._unpicked[key] = since
-        gone = [item for item in elsewhere if waits.get(item.metadata.namespace, 0.0) <= 0]
-        await self._remove(origin, gone, "these clusters are not among those selected any more")
-        return min((wait for wait in waits.values() if wait > 0), default=None)
+    async def _leave(
+        self, key: Key, origin: FleetIdentity, stay: frozenset[str], bound: frozenset[str], why: str
+    ) -> float | None:
+        """Takes children away from where it does not belong; seconds until the next of them is due."""
+        departure = await self.departures.of(key, origin, Where(stay, bound))
+        await self._remove(origin, departure.gone, why)
+        return departure.seconds
 
     async def _remove(self, origin: FleetIdentity, children: Sequence[FleetIdentity], why: str) -> None:
         if count := await self.children.remove(children):
@@ -185,7 +181,8 @@ class FanOutReconciler:
             anyio.current_time(),
         )
         waiting = {name: item for name, item in setbacks.items() if item.until > now}
-        return Held(frozenset(waiting), frozenset(name for name, item in waiting.items() if not item.told))
+        unclear = frozenset(name for name, item in waiting.items() if not item.told)
+        return Held(frozenset(waiting), unclear, self._places.since(key, origin))
 
     def _wrote(self, key: Key, version: str) -> None:
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())

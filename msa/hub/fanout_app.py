@@ -1,17 +1,22 @@
 """The fan-out put together: caches -> reconciler -> queue."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import frozen
 
 from msa.api import cluster as cluster_api
-from msa.api import clusterset
+from msa.api import clusterset, names
+from msa.api.cluster import ManagedCluster
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
+from msa.api.fleet_identity import StoredFleetIdentity
 from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, ClusterSets, by_namespace
 from msa.hub.fanout import FanOutReconciler
 from msa.hub.fanout_caches import DECISIONS_BY_PLACEMENT, FanOutCaches, by_placement
+from msa.hub.fanout_causes import Causes
 from msa.hub.fanout_children import Children
+from msa.hub.fanout_departures import Departures
+from msa.hub.fanout_fresh import FreshReads
 from msa.hub.fanout_observer import FanOutCollector, FanOutTelemetry
 from msa.hub.fanout_triggers import Triggers
 from msa.hub.identity_writes import IdentityWrites
@@ -24,6 +29,7 @@ from msa.runtime.events import KubeObject
 from msa.runtime.freshness import Freshness
 from msa.runtime.informer import Informer
 from msa.runtime.queue import WorkQueue
+from msa.runtime.result import Key
 from msa.runtime.store import Index
 
 T = TypeVar("T", bound=KubeObject)
@@ -67,16 +73,24 @@ def part(common: Common, groups: SetInformers, *, ephemeral: bool) -> Part:
     triggers = Triggers(caches, queue)
     identities.subscribe(triggers.identity)
     clusters.subscribe(triggers.cluster)
+    causes = Causes(sets.store, bindings.store)
+    identities.subscribe(causes.identity)
+    clusters.subscribe(causes.cluster)
+    sets.subscribe(causes.cluster_set)
+    bindings.subscribe(causes.binding)
+    decisions.subscribe(causes.decision)
     sets.subscribe(triggers.cluster_set)
     bindings.subscribe(triggers.binding)
     decisions.subscribe(triggers.decision)
     metrics.registry.register(FanOutCollector(identities.store))
     freshness, writes = Freshness(), IdentityWrites(common.stored)
     telemetry = FanOutTelemetry(metrics, common.recorder)
+    fresh = _fresh(common)
     reconciler = FanOutReconciler(
         caches,
         writes,
         Children(writes, telemetry, wall_clock, Backoff(common.rng)),
+        Departures(caches, causes, fresh, telemetry, common.hub.server_time),
         freshness,
         telemetry,
         now=wall_clock,
@@ -90,6 +104,32 @@ def part(common: Common, groups: SetInformers, *, ephemeral: bool) -> Part:
 def _decisions(common: Common) -> Informer[PlacementDecision]:
     version, indexes = clusterset.DECISIONS_VERSION, {DECISIONS_BY_PLACEMENT: by_placement}
     return _informer(common, version, "placementdecisions", PlacementDecision, indexes)
+
+
+def _fresh(common: Common) -> FreshReads:
+    """Clusters and sets as they are stored: of them nothing is left out that tells who belongs."""
+    hub, version = common.hub, clusterset.SETS_VERSION
+
+    def named(key: Key) -> Resource[Any]:
+        namespace, _, name = key.partition("/")
+        group = (names.GROUP, names.STORAGE_VERSION, names.PLURAL)
+        return Resource(
+            hub, Selection(*group, namespace, fields=f"metadata.name={name}"), StoredFleetIdentity
+        )
+
+    return FreshReads(
+        Resource(hub, Selection(cluster_api.GROUP, "v1", "managedclusters"), ManagedCluster),
+        Resource(hub, Selection(cluster_api.GROUP, version, "managedclustersets"), ManagedClusterSet),
+        Resource(
+            hub, Selection(cluster_api.GROUP, version, "managedclustersetbindings"), ManagedClusterSetBinding
+        ),
+        Resource(
+            hub,
+            Selection(cluster_api.GROUP, clusterset.DECISIONS_VERSION, "placementdecisions"),
+            PlacementDecision,
+        ),
+        named,
+    )
 
 
 def _informer(

@@ -18,7 +18,7 @@ from msa.runtime.result import Key
 from msa.runtime.store import Index, Store, key_of
 
 CHILDREN: Final = "children"
-"""Index by the key and by the UID of the one that they were made for."""
+"""Index by the key and by the UID of the one that they were made for, and all of them under ""."""
 
 ORIGINS: Final = "origins"
 """Index of those that are fanned out, or wait to be: by namespace, and all of them under ""."""
@@ -37,7 +37,8 @@ def is_fanned_out(identity: FleetIdentity) -> bool:
 def children_index(identity: FleetIdentity) -> Iterable[str]:
     metadata = identity.metadata
     namespace, uid = metadata.label(names.LABEL_ORIGIN_NAMESPACE), metadata.label(names.LABEL_ORIGIN_UID)
-    return [*([f"{namespace}/{metadata.name}"] if namespace else []), *([uid] if uid else [])]
+    keys = [*([f"{namespace}/{metadata.name}"] if namespace else []), *([uid] if uid else [])]
+    return ["", *keys] if keys else ()
 
 
 def origins_index(identity: FleetIdentity) -> Iterable[str]:
@@ -110,6 +111,20 @@ class FanOutCaches:
         if not decisions:
             return reach.not_decided(namespace, placement.name, bound)
         return Reach(reach.picked(decisions) & bound, bound)
+
+    def groups_of(self, namespace: str) -> Sequence[str]:
+        """Names of the sets that are bound to a namespace."""
+        return [item.spec.cluster_set for item in self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace)]
+
+    def child_count(self) -> int:
+        """How many children there are on the hub."""
+        return self.identities.count(CHILDREN, "")
+
+    def orphans(self, key: Key, uid: str) -> Sequence[FleetIdentity]:
+        """Those made for one that is gone, by its key and, where it is known, its UID."""
+        lost = self.identities.by_index(CHILDREN, uid) if uid else ()
+        found = {key_of(item): item for item in (*self.children(key), *lost)}
+        return tuple(item for item in found.values() if not is_fanned_out(item))
 
     def children(self, key: Key) -> Sequence[FleetIdentity]:
         """Those made for the one of this key, wherever they are; never one that is fanned out itself, whatever its labels say."""

@@ -24,6 +24,7 @@ from msa.runtime.ports import Now
 from msa.runtime.result import Key
 
 _AT_ONCE = 32
+_LASTING_SECONDS = 60.0
 _OF_THE_HUB = (Fenced, Network, Throttled, Unauthorized)
 """What would befall every other write too."""
 
@@ -36,15 +37,20 @@ class Setback:
 
     Attributes:
         until: monotonic seconds of the next try.
+        lasting: whether it has failed for a while.
     """
 
     error: ApiError
     until: float
+    lasting: bool
 
     @property
     def told(self) -> bool:
-        """Whether people should know: somebody who wrote first is nothing that is wrong."""
-        return not isinstance(self.error, Conflict)
+        """Whether people should know: somebody who wrote first is nothing that is wrong, unless he does so again and again.
+
+        Nor is one that is there and cannot be read: it is in no cache, and cannot be created.
+        """
+        return self.lasting or not isinstance(self.error, Conflict)
 
 
 class Children:
@@ -60,6 +66,7 @@ class Children:
         self._now = now
         self._backoff = backoff
         self._setbacks: dict[Key, dict[str, Setback]] = {}
+        self._since: dict[tuple[Key, str], float] = {}
 
     def setbacks(self, key: Key, clusters: frozenset[str]) -> dict[str, Setback]:
         """What could not be written lately, by cluster; others than these clusters are forgotten."""
@@ -93,31 +100,44 @@ class Children:
 
         async def change(child: FleetIdentity) -> None:
             metadata, body = child.metadata, fanout.child_changes(origin, self._now())
-            await self._try(key, metadata.namespace, "rewrite", self._hub.patch(metadata, body), wrote)
+            cluster = metadata.namespace
+            done = await self._try(key, cluster, "rewrite", self._hub.patch(metadata, body), wrote)
+            if done and cluster in plan.edited:
+                self._observer.restored(child, origin, fanout.edits(child, origin))
 
         await _each(plan.create, create)
         await _each(plan.rewrite, change)
-        if plan.create or plan.rewrite:
-            self._observer.fanned_out(origin, created=len(plan.create), rewritten=len(plan.rewrite))
+        created, changed = len(plan.create), len(plan.rewrite) - len(plan.edited)
+        if created or changed:
+            self._observer.fanned_out(origin, created=created, rewritten=changed)
 
     async def remove(self, children: Iterable[FleetIdentity]) -> int:
         """Deletes them, by UID; those that are on their way out already are let be. How many were deleted.
 
         Raises:
-            ApiError: one could not be deleted.
+            ApiError: one could not be deleted; the others were.
         """
         standing = [item for item in children if item.metadata.deletion_timestamp is None]
+        failures: list[ApiError] = []
 
         async def delete(child: FleetIdentity) -> None:
-            await self._hub.delete(child.metadata)
-            self._observer.wrote("delete")
+            try:
+                await self._hub.delete(child.metadata)
+            except _OF_THE_HUB:
+                raise
+            except ApiError as error:
+                failures.append(error)
+            else:
+                self._observer.wrote("delete")
 
         await _each(standing, delete)
+        if failures:
+            raise failures[0]
         return len(standing)
 
     async def _try(
         self, key: Key, cluster: str, verb: str, writing: Awaitable[str], wrote: Callable[[str], None]
-    ) -> None:
+    ) -> bool:
         try:
             version = await writing
         except _OF_THE_HUB:
@@ -126,13 +146,19 @@ class Children:
             now = anyio.current_time()
             least = getattr(error, "retry_after", None) or 0.0
             until = self._backoff.due(Key(f"{key}@{cluster}"), now, least)
-            self._setbacks.setdefault(key, {})[cluster] = Setback(error, until)
+            since = self._since.setdefault((key, cluster), now)
+            self._setbacks.setdefault(key, {})[cluster] = Setback(
+                error, until, now - since >= _LASTING_SECONDS
+            )
         else:
             self._clear(key, cluster)
             self._observer.wrote(verb)
             wrote(version)
+            return True
+        return False
 
     def _clear(self, key: Key, cluster: str) -> None:
+        self._since.pop((key, cluster), None)
         if self._setbacks.get(key, {}).pop(cluster, None) is not None:
             self._backoff.forget(Key(f"{key}@{cluster}"))
 

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from attrs import frozen
+import msgspec
+from attrs import field, frozen
 
 from msa.api import names
 from msa.api.durations import parse_rfc3339, rfc3339
@@ -22,6 +23,7 @@ Body = dict[str, Any]
 PATIENCE = timedelta(minutes=10)
 """For so long a cluster that was changed and is not ready counts as being changed; after that others get their turn."""
 
+_LONGEST_PERCENT = 10
 _CONFLICT = "ManagedServiceAccountConflict"
 _SKEW = timedelta(minutes=1)
 
@@ -57,6 +59,8 @@ class Plan:
         rewrite: children that are changed now, or put back.
         later: clusters whose turn has not come.
         foreign: what has the name in a cluster's namespace and is not ours.
+        edited: of those that are changed, the clusters where somebody edited what was as it should be.
+        holding: the clusters that hold a place in the rollout, those whose turn it is included.
         due: when the next turn comes at the latest; None where nobody waits for one.
     """
 
@@ -64,6 +68,8 @@ class Plan:
     rewrite: tuple[FleetIdentity, ...]
     later: frozenset[str]
     foreign: tuple[FleetIdentity, ...]
+    edited: frozenset[str]
+    holding: frozenset[str]
     due: datetime | None
 
     @property
@@ -79,10 +85,13 @@ class Held:
     Attributes:
         waiting: all of them.
         unclear: of them, those that somebody else wrote first, perhaps we ourselves: they may have the change already.
+        since: when clusters took their places for what the origin says now, as far as we remember. What a cluster writes itself, as a
+            child's annotation, may end its place sooner, and never prolongs it.
     """
 
     waiting: frozenset[str] = frozenset()
     unclear: frozenset[str] = frozenset()
+    since: Mapping[str, datetime] = field(factory=dict)
 
 
 def plan(
@@ -112,16 +121,19 @@ def plan(
     to_write = [name for name in sorted(late - held.waiting) if not _is_going(ours.get(name))]
     drifted = {name for name in to_write if name in ours and _was_current(ours[name], origin)}
     pending = [name for name in to_write if name not in drifted]
-    under_way = _under_way((child for name, child in ours.items() if name not in late), now)
-    taken = len(under_way) + len(held.unclear - foreign.keys())
-    free = max(0, concurrency(origin.spec, len(wanted)) - taken)
+    places = _places({name: child for name, child in ours.items() if name not in late}, held, now)
+    places |= {name: _until(name, held, now) for name in held.unclear - foreign.keys()}
+    taken = {name: until for name, until in places.items() if until > now}
+    free = max(0, concurrency(origin.spec, len(wanted)) - len(taken))
     turn, later = pending[:free], frozenset(pending[free:])
     return Plan(
         create=tuple(name for name in turn if name not in ours),
         rewrite=tuple(ours[name] for name in (*sorted(drifted), *turn) if name in ours),
         later=later,
         foreign=tuple(foreign.values()),
-        due=min(under_way, default=None) if later else None,
+        edited=frozenset(drifted),
+        holding=frozenset((*taken, *turn)),
+        due=min(taken.values(), default=None) if later else None,
     )
 
 
@@ -137,10 +149,16 @@ def behind(
     )
 
 
-def _under_way(current: Iterable[FleetIdentity], now: datetime) -> list[datetime]:
-    """Until when each child holds its cluster's place, of those that have the change and are not ready."""
-    found = (_changed_until(child, now) for child in current if judge(child, now).health is not Health.READY)
-    return [until for until in found if until is not None and until > now]
+def _places(current: Mapping[str, FleetIdentity], held: Held, now: datetime) -> dict[str, datetime]:
+    """Until when each cluster holds its place, of those that have the change and are not ready."""
+    behind = {name: child for name, child in current.items() if judge(child, now).health is not Health.READY}
+    found = {name: _changed_until(child, now) for name, child in behind.items()}
+    return {name: min(until, _until(name, held, now)) for name, until in found.items() if until is not None}
+
+
+def _until(cluster: str, held: Held, now: datetime) -> datetime:
+    """When its place ends at the latest, by what we remember."""
+    return held.since.get(cluster, now) + PATIENCE
 
 
 def _is_going(child: FleetIdentity | None) -> bool:
@@ -159,7 +177,7 @@ def concurrency(spec: FanOutSpec, clusters: int) -> int:
         return max(1, most)
     percent = most.removesuffix("%")
     # The API server lets nothing else pass; what is stored nevertheless is as good as the default.
-    share = int(percent) if percent.isdecimal() else 25
+    share = int(percent) if percent.isdecimal() and len(percent) < _LONGEST_PERCENT else 25
     return max(1, math.ceil(clusters * min(share, 100) / 100))
 
 
@@ -178,6 +196,15 @@ def follows(child: FleetIdentity, origin: FleetIdentity) -> bool:
     return child.spec == FanOutSpec(rotation=spec.rotation, audiences=spec.audiences) and all(
         labels.get(key) == value for key, value in _labels(origin).items()
     )
+
+
+def edits(child: FleetIdentity, origin: FleetIdentity) -> list[str]:
+    """What of a child is not as its origin says: fields and labels, as users know them."""
+    spec, wanted = child.spec, FanOutSpec(rotation=origin.spec.rotation, audiences=origin.spec.audiences)
+    fields = {field.name: f"spec.{field.encode_name}" for field in msgspec.structs.fields(FanOutSpec)}
+    found = [path for name, path in fields.items() if getattr(spec, name) != getattr(wanted, name)]
+    labels = child.metadata.labels or {}
+    return found + [f"label {key}" for key, value in _labels(origin).items() if labels.get(key) != value]
 
 
 def child_body(origin: FleetIdentity, cluster: str, now: datetime) -> Body:
@@ -231,12 +258,12 @@ def conflict(stored: FleetIdentity, origin: FleetIdentity) -> Verdict:
     metadata = stored.metadata
     owner = metadata.label(names.LABEL_ORIGIN_NAMESPACE)
     whose = (
-        f"was made for ManagedServiceAccount {owner}/{metadata.name}"
+        f"exists and belongs to ManagedServiceAccount {owner}/{metadata.name}"
         if owner
-        else "was not made for this one"
+        else f"exists and does not belong to {origin.metadata.namespace}/{origin.metadata.name}"
     )
     message = (
-        f"ManagedServiceAccount {metadata.namespace}/{metadata.name} {whose} and is left alone: delete it, or have it taken over with: "
+        f"ManagedServiceAccount {metadata.namespace}/{metadata.name} {whose}. Delete it, or adopt it (its spec is replaced): "
         f"kubectl label --overwrite -n {metadata.namespace} msa {metadata.name} {names.LABEL_ORIGIN_NAMESPACE}={origin.metadata.namespace}"
     )
     return Verdict(Health.FAILING, _CONFLICT, message)

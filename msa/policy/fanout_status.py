@@ -157,14 +157,14 @@ def _summary(found: Spread) -> Condition:
     if failing:
         reasons = sorted({found.verdicts[name].reason for name in failing})
         why = ", ".join(reasons[:_NAMED])
-        message = f"{len(failing)} of {total} clusters ({_some(failing)}): {why}; see status.fanOut.failing"
+        message = (
+            f"{len(failing)}/{total} clusters failing ({_some(failing)}): {why}; see status.fanOut.failing"
+        )
         return Condition(READY, "False", "ClustersFailing", message)
     if len(ready) < total or len(found.updated) < total:
-        message = (
-            f"{len(found.updated)} of {total} clusters have it as it is now, {len(ready)} have a good token"
-        )
+        message = f"{len(found.updated)}/{total} clusters updated, {len(ready)}/{total} ready"
         return Condition(READY, "False", "RollingOut", message)
-    return Condition(READY, "True", "AllClustersReady", f"{total} clusters have a good token")
+    return Condition(READY, "True", "AllClustersReady", f"{total}/{total} clusters ready")
 
 
 def _has_account(child: FleetIdentity) -> bool:
@@ -177,12 +177,20 @@ def _has_token(child: FleetIdentity) -> bool:
 
 def _all(type_: str, reason: str, found: Spread, having: frozenset[str]) -> Condition:
     total, missing = len(found.verdicts), sorted(found.verdicts.keys() - having)
-    if missing or not total:
-        return Condition(type_, "False", reason, f"{len(having)} of {total} clusters; not {_some(missing)}")
-    return Condition(type_, "True", type_, f"{total} clusters")
+    if not total:
+        return Condition(type_, "False", reason, "no cluster is selected")
+    if missing:
+        message = f"{len(having)}/{total} clusters; missing on {_some(missing)}"
+        return Condition(type_, "False", reason, message)
+    return Condition(type_, "True", type_, f"{total}/{total} clusters")
 
 
-def _some(clusters: list[str]) -> str:
-    named = ", ".join(clusters[:_NAMED])
-    more = len(clusters) - _NAMED
-    return f"{named} and {more} more" if more > 0 else named or "any"
+def clusters(count: int) -> str:
+    """A number of them, for people."""
+    return f"{count} cluster{'' if count == 1 else 's'}"
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    named = ", ".join(names[:_NAMED])
+    return f"{named} and {more} more" if more > 0 else named

@@ -59,13 +59,13 @@ def not_bound(namespace: str, gone: Collection[str] = ()) -> Unreached:
     if gone:
         return Unreached(
             NOT_BOUND,
-            f"namespace {namespace} is bound to ManagedClusterSets that do not exist ({', '.join(sorted(gone))}): create them, or delete the "
-            f"bindings and bind another: clusteradm clusterset bind SET --namespace {namespace}",
+            f"namespace {namespace} is bound to ManagedClusterSets that do not exist ({', '.join(sorted(gone))}). Create them, or delete the "
+            f"bindings and bind another set: clusteradm clusterset bind SET --namespace {namespace}",
         )
     return Unreached(
         NOT_BOUND,
-        f"namespace {namespace} is no managed cluster's, and no ManagedClusterSet is bound to it: make this object in a managed cluster's "
-        f"namespace, or bind a set here: clusteradm clusterset bind SET --namespace {namespace}",
+        f"namespace {namespace} does not belong to a managed cluster, and no ManagedClusterSet is bound to it. Create this object in a "
+        f"managed cluster's namespace, or bind a set: clusteradm clusterset bind SET --namespace {namespace}",
     )
 
 
@@ -73,8 +73,8 @@ def not_decided(namespace: str, placement: str, bound: frozenset[str]) -> Unreac
     """A wrong name must not cost the tokens of a fleet: what is on bound clusters stays."""
     return Unreached(
         NOT_DECIDED,
-        f"there is no PlacementDecision of Placement {namespace}/{placement} yet: create the Placement, or correct or take away "
-        "spec.placementRef; what is on the clusters stays as it is",
+        f"Placement {namespace}/{placement} has no PlacementDecision yet. Create the Placement, or correct or remove spec.placementRef. "
+        "Existing tokens stay in place",
         stay=bound,
     )
 
@@ -82,8 +82,8 @@ def not_decided(namespace: str, placement: str, bound: frozenset[str]) -> Unreac
 def unknown(kind: str) -> Unreached:
     return Unreached(
         UNKNOWN,
-        f"the addon manager cannot read {kind} on the hub: install Open Cluster Management's CRDs, or give the manager its rights back "
-        "(helm upgrade); what is on the clusters stays as it is",
+        f"the addon manager cannot read {kind} on the hub. Install Open Cluster Management's CRDs, or restore the manager's rights "
+        "(helm upgrade). Existing tokens stay in place",
         stay=None,
     )
 

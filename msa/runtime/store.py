@@ -89,6 +89,10 @@ class Store(Generic[T]):
         """The objects that `index` files under `value`."""
         return tuple(self._content.indexes[index].get(value, {}).values())
 
+    def count(self, index: str, value: str) -> int:
+        """How many `by_index` would give."""
+        return len(self._content.indexes[index].get(value, {}))
+
     @property
     def version(self) -> int:
         """The newest resourceVersion that this copy is known to include, bookmarks counted."""

@@ -1,12 +1,12 @@
 """A hub for the fan-out, scripted: what is written goes through JSON, as on an API server, and shows in the caches at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from random import Random
 from typing import Any
 
 import msgspec
-from attrs import define, field
+from attrs import define, field, frozen
 
 from msa.api.cluster import ClusterSpec, ManagedCluster
 from msa.api.clusterset import (
@@ -25,13 +25,15 @@ from msa.api.meta import Condition, ObjectMeta
 from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, by_namespace
 from msa.hub.fanout import FanOutReconciler
 from msa.hub.fanout_caches import DECISIONS_BY_PLACEMENT, IDENTITY_INDEXES, FanOutCaches, by_placement
+from msa.hub.fanout_causes import Causes
 from msa.hub.fanout_children import Children
+from msa.hub.fanout_departures import Departures
 from msa.hub.ingest import keep_identity
 from msa.runtime.backoff import Backoff
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.result import Key, Result
-from msa.runtime.store import Store, StoreWriter, key_of
+from msa.runtime.store import Change, Store, StoreWriter, key_of
 from tests.support import fleet
 
 TEAM = "team"
@@ -47,6 +49,7 @@ class FanOutHub:
         refuses: what a write to a namespace fails with, while it is set.
         writes: what was written, in order: the verb and the object.
         stored: every ManagedServiceAccount as it is on the wire.
+        real: what a fresh read of the hub says; None for the same as the caches.
     """
 
     now: Callable[[], datetime]
@@ -55,7 +58,13 @@ class FanOutHub:
     observed: list[tuple[str, ...]] = field(factory=list)
     stored: dict[Key, Body] = field(factory=dict)
     version: int = 10
+    real: FanOutCaches | None = None
     caches: FanOutCaches = field(init=False)
+    causes: Causes = field(init=False)
+
+    @causes.default
+    def _no_causes(self) -> Causes:
+        return Causes(self.caches.sets, self.caches.bindings)
 
     @caches.default
     def _empty(self) -> FanOutCaches:
@@ -78,11 +87,31 @@ class FanOutHub:
         for item in objects:
             self.version += 1
             metadata = msgspec.structs.replace(item.metadata, resource_version=str(self.version))
-            StoreWriter(self._store(item)).put(msgspec.structs.replace(item, metadata=metadata))
+            self._tell(
+                item, StoreWriter(self._store(item)).put(msgspec.structs.replace(item, metadata=metadata))
+            )
 
     def take(self, *objects: Any) -> None:
+        """Somebody deletes them, and that is seen."""
         for item in objects:
-            StoreWriter(self._store(item)).drop(key_of(item))
+            writer, stored = StoreWriter(self._store(item)), self._store(item).get(key_of(item))
+            self._tell(item, writer.remove(stored) if stored is not None else None)
+
+    def lose(self, *objects: Any) -> None:
+        """They are in no list any more, and nobody saw them go."""
+        for item in objects:
+            self._tell(item, StoreWriter(self._store(item)).drop(key_of(item)))
+
+    def _tell(self, item: Any, change: Change[Any] | None) -> None:
+        handlers: dict[type, Callable[[Change[Any]], None]] = {
+            ManagedCluster: self.causes.cluster,
+            ManagedClusterSet: self.causes.cluster_set,
+            ManagedClusterSetBinding: self.causes.binding,
+            PlacementDecision: self.causes.decision,
+            FleetIdentity: self.causes.identity,
+        }
+        if change is not None:
+            handlers[type(item)](change)
 
     def apply(self, key: str, **content: Any) -> None:
         """Somebody writes a ManagedServiceAccount; content by the names on the wire, metadata merged."""
@@ -174,6 +203,15 @@ class FanOutHub:
     def withdrawn(self, origin: FleetIdentity, count: int, why: str) -> None:
         self.observed.append(("withdrawn", origin.metadata.name, str(count), why))
 
+    def restored(self, child: FleetIdentity, origin: FleetIdentity, edits: Sequence[str]) -> None:
+        self.observed.append(("restored", child.metadata.namespace, origin.metadata.name, *edits))
+
+    def held(self, origin: FleetIdentity, count: int) -> None:
+        self.observed.append(("held", origin.metadata.name, str(count)))
+
+    def holding(self, count: int) -> None:
+        self.observed.append(("holding", str(count)))
+
     def swept(self, origin: str, count: int) -> None:
         self.observed.append(("swept", origin, str(count)))
 
@@ -207,11 +245,12 @@ class FanOutHub:
             return
         self.stored[key] = body
         kept = keep_identity(msgspec.json.decode(msgspec.json.encode(body), type=StoredFleetIdentity))
-        StoreWriter(self.caches.identities).put(kept)
+        self._tell(kept, StoreWriter(self.caches.identities).put(kept))
 
     def _forget(self, key: Key) -> None:
         del self.stored[key]
-        StoreWriter(self.caches.identities).drop(key)
+        kept = self.get(key)
+        self._tell(kept, StoreWriter(self.caches.identities).remove(kept))
 
     def _store(self, item: Any) -> Store[Any]:
         stores: dict[type, Store[Any]] = {
@@ -256,12 +295,26 @@ def decision(placement: str, *clusters: str, name: str = "d1") -> PlacementDecis
     return PlacementDecision(metadata, Decisions(tuple(Decision(item) for item in clusters)))
 
 
+@frozen
+class Fresh:
+    """What the hub says when it is asked at once."""
+
+    hub: FanOutHub
+
+    async def caches(self) -> FanOutCaches:
+        return self.hub.real or self.hub.caches
+
+    async def has(self, key: Key) -> bool:
+        return key in self.hub.stored
+
+
 def reconciler_of(hub: FanOutHub, *, ephemeral: bool = False) -> FanOutReconciler:
     """That of a manager which has just been started."""
     return FanOutReconciler(
         hub.caches,
         hub,
         Children(hub, hub, hub.now, Backoff(Random(1))),
+        Departures(hub.caches, hub.causes, Fresh(hub), hub, hub.now),
         Freshness(),
         hub,
         now=hub.now,

@@ -59,7 +59,7 @@ async def test_each_cluster_gets_a_child_and_the_origin_says_how_many(hub: FanOu
     assert hub.get(ORIGIN).metadata.finalizers == (FINALIZER,)
     assert hub.counts() == (3, 3, 0, 0)
     assert (hub.said().status, hub.said().reason) == ("False", "RollingOut")
-    assert hub.said().message == "3 of 3 clusters have it as it is now, 0 have a good token"
+    assert hub.said().message == "3/3 clusters updated, 0/3 ready"
 
 
 async def test_it_is_ready_when_every_cluster_has_a_good_token(hub: FanOutHub) -> None:
@@ -122,9 +122,9 @@ async def test_what_is_wrong_on_a_cluster_is_named(hub: FanOutHub) -> None:
     ]
     assert (hub.said().reason, hub.said().message) == (
         "ClustersFailing",
-        "1 of 3 clusters (c2): TokenRequestRefused; see status.fanOut.failing",
+        "1/3 clusters failing (c2): TokenRequestRefused; see status.fanOut.failing",
     )
-    assert hub.said("AllTokensReported").message == "1 of 3 clusters; not c2, c3"
+    assert hub.said("AllTokensReported").message == "1/3 clusters; missing on c2, c3"
 
 
 async def test_at_most_twenty_failing_clusters_are_named(hub: FanOutHub) -> None:
@@ -139,7 +139,7 @@ async def test_at_most_twenty_failing_clusters_are_named(hub: FanOutHub) -> None
     fan_out = hub.get(ORIGIN).status.fan_out
     assert fan_out is not None
     assert (fan_out.failed, [item.cluster for item in fan_out.failing]) == (25, many[:20])
-    assert "25 of 28 clusters (d00, d01, d02 and 22 more): Bad" in hub.said().message
+    assert "25/28 clusters failing (d00, d01, d02 and 22 more): Bad" in hub.said().message
 
 
 async def test_a_child_edited_by_hand_is_put_back(hub: FanOutHub) -> None:
@@ -151,6 +151,9 @@ async def test_a_child_edited_by_hand_is_put_back(hub: FanOutHub) -> None:
     spec = hub.get("c2/robot").spec
     assert (spec.rotation.validity, spec.ttl_seconds_after_creation) == ("8640h0m0s", None)
     assert hub.writes.count("patch c2/robot") == 1
+    restored = [item for item in hub.observed if item[0] == "restored"]
+    assert restored == [("restored", "c2", "robot", "spec.rotation", "spec.ttlSecondsAfterCreation")]
+    assert ("fanned out", "robot", "0", "1") not in hub.observed
 
 
 async def test_a_child_deleted_by_hand_is_made_again(hub: FanOutHub) -> None:
@@ -267,7 +270,7 @@ async def test_two_origins_of_one_name_do_not_fight(hub: FanOutHub) -> None:
     assert hub.get("c1/robot").spec.rotation.validity == "8640h0m0s"
     told = hub.get("second/robot").status.fan_out
     assert told is not None
-    assert "was made for ManagedServiceAccount team/robot" in told.failing[0].message
+    assert "belongs to ManagedServiceAccount team/robot" in told.failing[0].message
 
 
 async def test_a_placement_picks_among_the_bound_clusters_and_no_others(hub: FanOutHub) -> None:

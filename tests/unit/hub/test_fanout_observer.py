@@ -40,8 +40,46 @@ def test_writes_are_counted_and_told_together() -> None:
     }
     assert counted == {"create": 2, "rewrite": 1, "delete": 1}
     assert recorder.heard == [
-        ("team", "robot", "Normal", "FannedOut", "made on 2 clusters, changed on 1"),
+        ("team", "robot", "Normal", "FannedOut", "created on 2 clusters, changed on 1 cluster"),
     ]
+
+
+def test_only_what_was_done_is_told() -> None:
+    telemetry, recorder, _ = _telemetry()
+    telemetry.fanned_out(ORIGIN, created=1, rewritten=0)
+    telemetry.fanned_out(ORIGIN, created=0, rewritten=3)
+    telemetry.withdrawn(ORIGIN, 2, "no longer selected")
+    assert [item[4] for item in recorder.heard] == [
+        "created on 1 cluster",
+        "changed on 3 clusters",
+        "removed from 2 clusters: no longer selected",
+    ]
+
+
+def test_an_edit_of_a_child_that_was_put_back_is_told_on_the_child() -> None:
+    telemetry, recorder, _ = _telemetry()
+    child = FleetIdentity(ObjectMeta(name="robot", namespace="c1", uid="c"))
+    telemetry.restored(child, ORIGIN, ["spec.rotation", "label x"])
+    assert recorder.heard == [
+        (
+            "c1",
+            "robot",
+            "Warning",
+            "EditReverted",
+            "reverted an edit of spec.rotation, label x: ManagedServiceAccount team/robot owns this one. Edit that one instead",
+        )
+    ]
+
+
+def test_held_removals_are_told_with_the_way_to_release_them_and_counted() -> None:
+    telemetry, recorder, registry = _telemetry()
+    telemetry.held(ORIGIN, 7)
+    telemetry.holding(7)
+    assert registry.get_sample_value("msa_fan_out_removals_held") == 7
+    ((_, _, kind, reason, message),) = recorder.heard
+    assert (kind, reason) == ("Warning", "RemovalHeld")
+    assert "would be removed from 7 clusters" in message
+    assert "kubectl annotate --overwrite msa -n team robot " in message
 
 
 def test_only_what_somebody_must_do_something_about_is_a_warning() -> None:

@@ -145,7 +145,7 @@ def test_a_foreign_object_of_that_name_is_left_alone_and_named() -> None:
     assert (found.create, found.rewrite, found.foreign) == (("c2",), (), (foreign,))
     verdict = fanout.conflict(foreign, _origin())
     assert verdict.reason == "ManagedServiceAccountConflict"
-    assert "ManagedServiceAccount c1/robot was not made for this one" in verdict.message
+    assert "ManagedServiceAccount c1/robot exists and does not belong to team/robot" in verdict.message
     assert "kubectl label --overwrite -n c1 msa robot " in verdict.message
 
 
@@ -154,7 +154,10 @@ def test_a_child_of_another_namespace_is_foreign_and_its_owner_is_named() -> Non
         _child("c1"), **{names.LABEL_ORIGIN_NAMESPACE: "others", names.LABEL_ORIGIN_UID: "other-uid"}
     )
     assert _plan(_origin(), "c1", theirs).foreign == (theirs,)
-    assert "was made for ManagedServiceAccount others/robot" in fanout.conflict(theirs, _origin()).message
+    assert (
+        "exists and belongs to ManagedServiceAccount others/robot"
+        in fanout.conflict(theirs, _origin()).message
+    )
 
 
 def test_a_child_on_its_way_out_is_waited_for() -> None:
@@ -182,6 +185,8 @@ def test_a_cluster_that_could_not_be_written_takes_nobodys_turn() -> None:
         ("300%", 8, 8),
         ("25%", 0, 1),
         ("a lot", 100, 25),
+        ("9" * 5000 + "%", 100, 25),
+        (10**30, 100, 10**30),
     ],
 )
 def test_concurrency_is_a_number_or_a_share_rounded_up(most: int | str, clusters: int, expected: int) -> None:
@@ -237,6 +242,47 @@ def test_a_cluster_that_may_have_the_change_already_holds_its_place() -> None:
     unclear = frozenset({"c1", "c2"})
     found = _plan(_origin(_most(2)), "c1 c2 c3 c4", held=Held(unclear, unclear))
     assert (found.create, found.later) == ((), frozenset({"c3", "c4"}))
+
+
+def _rolled(cluster: str, at: datetime) -> FleetIdentity:
+    child = _child(cluster)
+    return replace(
+        child, metadata=replace(child.metadata, annotations={names.ANNOTATION_ROLLED_OUT: rfc3339(at)})
+    )
+
+
+def test_a_cluster_that_writes_anew_when_it_was_rolled_out_holds_its_place_no_longer() -> None:
+    origin, later = _origin(_most(1)), START + timedelta(minutes=9)
+    held = Held(since={"c1": START})
+    assert _plan(origin, "c1 c2", _rolled("c1", later), held=held, now=later).create == ()
+    ended = _plan(origin, "c1 c2", _rolled("c1", later), held=held, now=START + PATIENCE)
+    assert ended.create == ("c2",)
+    assert ended.holding == {"c2"}
+
+
+def test_after_a_restart_a_cluster_may_hold_its_place_once_more_and_what_it_holds_is_told() -> None:
+    first = _plan(_origin(_most(1)), "c1 c2", _rolled("c1", START))
+    assert (first.create, first.due) == ((), START + PATIENCE)
+    assert first.holding == {"c1"}
+    assert _plan(_origin(_most(2)), "c1 c2 c3").holding == {"c1", "c2"}
+
+
+def test_a_cluster_that_always_writes_first_holds_its_place_no_longer_than_any_other() -> None:
+    unclear = frozenset({"c1"})
+    held = Held(unclear, unclear, {"c1": START})
+    assert _plan(_origin(_most(1)), "c1 c2", held=held).create == ()
+    assert _plan(_origin(_most(1)), "c1 c2", held=held, now=START + PATIENCE).create == ("c2",)
+
+
+def test_what_somebody_edited_is_named_as_users_know_it() -> None:
+    edited = replace(_child("c1"), spec=FanOutSpec(rotation=Rotation("24h"), ttl_seconds_after_creation=5))
+    edited = _labelled(edited, **{names.LABEL_ORIGIN_UID: None})
+    assert fanout.edits(edited, _origin()) == [
+        "spec.rotation",
+        "spec.ttlSecondsAfterCreation",
+        f"label {names.LABEL_ORIGIN_UID}",
+    ]
+    assert fanout.edits(_child("c1"), _origin()) == []
 
 
 @given(
