@@ -20,20 +20,19 @@ RUN --mount=type=secret,id=ca,target=/run/ca.pem \
     && UV_PROJECT_ENVIRONMENT=/opt/msa /uv/bin/uv sync --quiet --project /src --locked --no-dev --no-install-project \
         --no-cache --link-mode=copy --no-python-downloads --python "$(command -v python3)"
 
-# Left out: the environment's scripts; tests; and kubernetes_asyncio's generated models and their calls, half of the whole (47 MB compiled),
-# which msa/kube/lean_import.py keeps from ever being imported. The rest is compiled so that no file's time is asked for.
+# Left out: the environment's scripts; and kubernetes_asyncio, half of the whole (47 MB compiled), which only consumers' own programs use
+# (msa.client). The rest is compiled so that no file's time is asked for.
 COPY msa /src/msa
 RUN site=$(/opt/msa/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
     && mv /src/msa "$site/" \
     && find /opt/msa/bin -not -name 'python*' -not -type d -delete \
-    && find "$site/kubernetes_asyncio" -name '*_test.py' -delete -o -name 'test_*' -delete \
-    && rm -r "$site/kubernetes_asyncio/client/api" "$site/kubernetes_asyncio/client/models" \
+    && rm -r "$site/kubernetes_asyncio" \
     && /opt/msa/bin/python -m compileall -q --invalidation-mode unchecked-hash "$site"
 
 # Fails if what was left out is missed. What it compiles of the standard library goes along: the public base has nothing compiled, and
 # nobody may write into a running image.
-RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.cp_creds, msa.cli.manager, msa.cli.execute, msa.agent.app, msa.hub.app; \
-        from msa.kube import lean_import; lean_import.kubeconfig_loader()' \
+RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.cp_creds, msa.cli.manager, msa.cli.execute, msa.agent.app, msa.hub.app, msa.client.connect; \
+        from msa.kube import exec_plugin, kubeconfig, oidc' \
     && mkdir -p /image/opt && mv /opt/msa /image/opt/ \
     && find "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" -name site-packages -prune \
         -o -name '*.pyc' -newer /start -exec cp --parents --preserve=timestamps '{}' /image ';'

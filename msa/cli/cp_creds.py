@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Final, NoReturn
@@ -15,6 +16,7 @@ from msa.runtime.errors import ApiError, Forbidden, Network, NotFound, Unauthori
 
 _NAME: Final = "cp-creds"
 _INTERRUPTED: Final = 130
+_TERMINATED: Final = 143
 _HELP: Final = """\
 Gives kubectl, Argo CD, Kueue and other clients of managed clusters the token of a ManagedServiceAccount.
 
@@ -63,6 +65,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints an ExecCredential in one line; whatever stands in its way is one line on stderr, and exit code 1."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         print(_answer(_account(arguments), os.environ), flush=True)  # noqa: T201 - for the client that started it
     except (Unanswerable, CredentialError, OSError) as error:
@@ -70,6 +73,11 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+
+
+def _terminate(*_: object) -> NoReturn:
+    """Ends by way of what must be let go of: a plugin that leads to the hub ends, too."""
+    sys.exit(_TERMINATED)
 
 
 def _account(arguments: list[str] | None) -> str:

@@ -9,19 +9,22 @@ credential: what is compared later are the very bytes in use, so a swap in the m
 
 import hashlib
 import os
+import re
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from attrs import field, frozen
 
 from msa import pem
-from msa.kube.proxies import proxy_of_environment
+from msa.kube.proxies import proxy_for
 from msa.kube.tls import CA, context
 
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
+_HOST_NAME = re.compile(r"[A-Za-z0-9.:_-]+")
 
 
 class CredentialError(Exception):
@@ -42,6 +45,7 @@ class Credential:
         tls_server_name: the name its certificate must have, where that is not the address's; else "".
         proxy: URL of the HTTP proxy to go through, "" for none.
         certificate_digest: of the client certificate that a program gave, which is in none of the files; "" for none.
+        expires_at: when what a program gave ends, as it says; None where it does not.
     """
 
     server: str
@@ -53,6 +57,7 @@ class Credential:
     tls_server_name: str = ""
     proxy: str = ""
     certificate_digest: str = ""
+    expires_at: datetime | None = None
 
 
 @frozen
@@ -123,28 +128,49 @@ def of_pod(instead: str) -> Credential:
     if not host or not port:
         raise CredentialError(f"this process runs in no pod ({_HOST} is not set): say {instead}=FILE")
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    files = Files()
+    if not port.isdecimal() or not _HOST_NAME.fullmatch(host):
+        raise CredentialError(f"{_HOST} and {_PORT} are not an address: see what sets them for this pod")
     try:
-        token, ca = files.read(_POD / "token"), files.read(_POD / "ca.crt")
-        return Credential(
-            server=server,
-            authorization=f"Bearer {token.decode().strip()}",
-            ca=pem.cleaned(ca),
-            tls=context({CA: ca}, verify=True),
-            files=files.paths,
-            digest=files.digest,
-            proxy=proxy_of_environment(server, os.environ),
-        )
+        return _mounted(server)
     except OSError as error:
         raise CredentialError(f"{one_line(error)}: is automountServiceAccountToken off?") from error
-    except ValueError:
+    except ValueError as error:
         raise CredentialError(
-            f"{_HOST} and {_PORT} are no address, or a file in {_POD} is no text: see what sets them for this pod"
+            f"the service account in {_POD}: {error}: see what writes it for this pod"
         ) from None
 
 
+def _mounted(server: str) -> Credential:
+    """Raises OSError where a file cannot be read, ValueError where one is empty or something else than it should be."""
+    files = Files()
+    token, ca = files.read(_POD / "token"), files.read(_POD / "ca.crt")
+    if not (text := _text(token)):
+        raise ValueError("token is empty")  # without one, we would be anonymous
+    return Credential(
+        server=server,
+        authorization=f"Bearer {text}",
+        ca=pem.cleaned(ca),
+        tls=context({CA: ca}, verify=True),
+        files=files.paths,
+        digest=files.digest,
+        proxy=proxy_for(server, "", os.environ),
+    )
+
+
+def _text(token: bytes) -> str:
+    try:
+        return token.decode().strip()
+    except UnicodeError:
+        raise ValueError("token is no text") from None
+
+
 def changed(credential: Credential) -> bool:
-    """Whether the files say something else than they did. Unreadable ones, as in the middle of a swap, have not changed."""
+    """Whether it must be read anew: what a program gave has expired, or the files say something else than they did.
+
+    Unreadable files, as in the middle of a swap, have not changed.
+    """
+    if credential.expires_at is not None and credential.expires_at <= datetime.now(UTC):
+        return True
     try:
         return _digest([file.read_bytes() for file in credential.files]) != credential.digest
     except OSError:

@@ -1,40 +1,30 @@
-"""What the current context of a kubeconfig says, in one file or, as KUBECONFIG may list them, in several.
-
-kubernetes_asyncio's loader, which brings aiohttp with it, is asked only where a program or an identity provider gives the proof.
-"""
+"""What the current context of a kubeconfig says, in one file or, as KUBECONFIG may list them, in several: read as kubectl reads it."""
 
 import hashlib
 import os
+import re
 import ssl
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from msa import pem
-from msa.kube import yaml_text
-from msa.kube.credentials import Credential, CredentialError, Files, one_line
-from msa.kube.proxies import proxy_of_environment
+from msa.kube import kubeconfig_checks, kubeconfig_types
+from msa.kube.credentials import Credential, CredentialError, Files
+from msa.kube.kubeconfig_types import Cluster, Config, Context, User
+from msa.kube.proxies import ProxyError, proxy_for
 from msa.kube.tls import CA, CERTIFICATE, KEY, context, trusted
 
-_OUT_OF_SHAPE = (ValueError, TypeError, LookupError, AttributeError, AssertionError)
-"""What is raised where a document says something else than is expected."""
-
-_NO_TOKEN = ("", "Bearer", "Bearer None")
-"""What the loader makes of no token, of an empty one and of null."""
-
-_SHORTEST_SECRET = 4
-_IT = "it"
-_Document: TypeAlias = tuple[Path, dict[str, Any]]
+_Document: TypeAlias = tuple[Path, Config]
 """A kubeconfig, and the folder that it lies in: the files that it names are beside it."""
 
-
-class _Wrong(ValueError):
-    """What is wrong with a kubeconfig, in words of ours that quote nothing of it."""
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e\x80-\U0010ffff]+")
+_NOTHING_TO_SHOW: Final = "the user of the current context has no credential: write a token, tokenFile, client-certificate or exec in users[].user"
 
 
 @frozen
@@ -44,10 +34,12 @@ class Proof:
     Attributes:
         authorization: value of the Authorization header, "" for none.
         tls: a client certificate and its key in PEM, by the kubeconfig's names for them; empty for those of the kubeconfig.
+        expires_at: None where that is not known.
     """
 
     authorization: str = field(default="", repr=False)
     tls: Mapping[str, bytes] = field(factory=dict, repr=False)
+    expires_at: datetime | None = None
 
 
 @frozen(repr=False)
@@ -56,21 +48,24 @@ class Kubeconfig:
 
     Attributes:
         name: of the file or files, for messages.
-        context: its entries are without what is in `tls`, and the user's token file is read.
+        folder: of the file that the user is from.
+        token: the user's, from its file where that has one.
         tls: CA, client certificate and key in PEM, by the kubeconfig's names for them.
         files: what it was read from.
     """
 
     name: str
-    context: dict[str, Any]
-    cluster: dict[str, Any]
-    user: dict[str, Any]
+    context: Context
+    cluster: Cluster
+    user: User
+    folder: Path
+    token: str
     tls: Mapping[str, bytes]
     files: Files
 
     @classmethod
     def read(cls, paths: Sequence[Path], *, remedy: str) -> "Kubeconfig":
-        """Reads files as kubectl does: for each name the first entry counts, and of several files some may be missing.
+        """Reads files as kubectl does: for each name the first file's entry counts, and of several files some may be missing.
 
         Args:
             paths: of the files, one at least.
@@ -84,37 +79,63 @@ class Kubeconfig:
             (path.parent, _parsed(path, content)) for path, content in _present(paths, remedy, files)
         ]
         try:
-            return cls(name, *_current(documents, files), files)
-        except (OSError, *_OUT_OF_SHAPE) as error:
-            told = _without_content(error, [document for _, document in documents])
-            raise CredentialError(f"kubeconfig {name}: {told}") from None
+            return cls._current(name, documents, files)
+        except ValueError as error:
+            raise CredentialError(f"kubeconfig {name}: {error}") from None
+
+    @classmethod
+    def _current(cls, name: str, documents: Sequence[_Document], files: Files) -> "Kubeconfig":
+        chosen, base, cluster, folder, user = _chosen(documents)
+        if problem := kubeconfig_checks.problem(cluster, user):
+            raise ValueError(problem)
+        entries = {
+            CA: _content(CA, base, cluster.certificate_authority, cluster.certificate_authority_data, files),
+            CERTIFICATE: _content(
+                CERTIFICATE, folder, user.client_certificate, user.client_certificate_data, files
+            ),
+            KEY: _content(KEY, folder, user.client_key, user.client_key_data, files),
+        }
+        tls = {key: content for key, content in entries.items() if content}
+        return cls(name, chosen, cluster, user, folder, _token(user, folder, files), tls, files)
 
     @property
     def namespace(self) -> str:
         """The context's; "" where it has none."""
-        return str(self.context.get("namespace") or "")
+        return self.context.namespace
 
     @property
     def must_ask(self) -> bool:
-        """Whether a program or an identity provider gives the proof."""
-        return "exec" in self.user or "auth-provider" in self.user
+        """Whether a program or an identity provider gives the proof. What is written comes first, and nothing is shown without TLS."""
+        if not self._is_secure or self.token or self.user.username:
+            return False
+        return self.user.auth_provider is not None or (
+            self.user.exec is not None and CERTIFICATE not in self.tls
+        )
 
     @property
     def program(self) -> str:
         """The program that gives the proof; "" where none does."""
-        match self.user:
-            case {"exec": {"command": str(command)}}:
-                return command
-            case _:
-                return ""
+        return self.user.exec.command if self.user.exec is not None else ""
+
+    @property
+    def _is_secure(self) -> bool:
+        return urlsplit(self.cluster.server).scheme == "https"
 
     def written(self) -> Proof:
-        """The proof that stands in the kubeconfig and its files."""
-        if token := self.user.get("token"):
-            return Proof(f"Bearer {token}")
-        if "username" in self.user and "password" in self.user:
-            pair = f"{self.user['username']}:{self.user['password']}"
+        """The proof that stands in the kubeconfig and its files.
+
+        Raises:
+            CredentialError: there is none.
+        """
+        if not self._is_secure:
+            return Proof()
+        if self.token:
+            return Proof(f"Bearer {self.token}")
+        if self.user.username:
+            pair = f"{self.user.username}:{self.user.password}"
             return Proof(f"Basic {b64encode(pair.encode()).decode()}")
+        if CERTIFICATE not in self.tls:  # kubectl asks a person for a name and a password
+            raise CredentialError(f"kubeconfig {self.name}: {_NOTHING_TO_SHOW}")
         return Proof()
 
     async def asked(self) -> Proof:
@@ -123,27 +144,22 @@ class Kubeconfig:
         Raises:
             CredentialError: it gives none.
         """
-        from aiohttp import ClientError  # noqa: PLC0415 - as the loader
+        from msa.kube import exec_plugin, oidc  # noqa: PLC0415 - seldom needed, and asyncio comes with it
 
-        from msa.kube import loader  # noqa: PLC0415 - seldom needed, and slow
-
-        alone = {
-            "current-context": _IT,
-            "contexts": [{"name": _IT, "context": {"cluster": _IT, "user": _IT}}],
-            "clusters": [{"name": _IT, "cluster": self.cluster}],
-            "users": [{"name": _IT, "user": self.user}],
-        }
         try:
-            authorization, certificate, key = await loader.ask(alone)
-            tls = {CERTIFICATE: _content(certificate), KEY: _content(key)} if certificate else {}
-        except (loader.config_exception(), ClientError, OSError, *_OUT_OF_SHAPE) as error:
-            raise CredentialError(f"kubeconfig {self.name}: {_without_content(error, alone)}") from None
-        if authorization.strip() in _NO_TOKEN and CERTIFICATE not in {**self.tls, **tls}:
-            raise CredentialError(
-                f"kubeconfig {self.name}: what its user names gives neither a token nor a certificate with its key:"
-                " log in with it, or see what it prints"
-            )
-        return Proof(authorization, tls)
+            if self.user.auth_provider is not None:
+                return Proof(f"Bearer {oidc.id_token(self.user.auth_provider.config, datetime.now(UTC))}")
+            if self.user.exec is None:
+                return self.written()
+            answer = await exec_plugin.run(self.user.exec, self.cluster, self.tls.get(CA, b""), self.folder)
+        except (exec_plugin.PluginError, ValueError) as error:
+            raise CredentialError(f"kubeconfig {self.name}: {error}") from None
+        tls = {CERTIFICATE: answer.certificate, KEY: answer.key} if answer.certificate else {}
+        # One that is expired when it comes is not asked for again and again: the server decides.
+        lasts = answer.expires_at is not None and answer.expires_at > datetime.now(UTC)
+        return Proof(
+            f"Bearer {answer.token}" if answer.token else "", tls, answer.expires_at if lasts else None
+        )
 
     def credential(self, proof: Proof, *, also_trusted: Path | None = None) -> Credential:
         """Ready to use.
@@ -153,45 +169,48 @@ class Kubeconfig:
             also_trusted: PEM of CAs that the server's certificate may be from besides.
 
         Raises:
-            CredentialError: the server's address or the certificates cannot be used.
+            CredentialError: the proxy or the certificates cannot be used.
         """
-        server = str(self.cluster.get("server") or "").strip().rstrip("/")
         tls = {**self.tls, **proof.tls}
-        if not server:
-            raise CredentialError(
-                f"kubeconfig {self.name}: clusters[].cluster.server is empty: name the API server's address"
-            )
+        server = urlsplit(self.cluster.server)._replace(query="", fragment="").geturl().rstrip("/")
         try:
-            scheme = urlsplit(server).scheme
-            proxy = str(self.cluster.get("proxy-url") or "") or proxy_of_environment(server, os.environ)
-        except ValueError:
-            raise CredentialError(
-                f"kubeconfig {self.name}: clusters[].cluster.server is no address: write https://HOST:PORT"
-            ) from None
+            proxy = proxy_for(server, self.cluster.proxy_url, os.environ)
+        except ProxyError as error:
+            raise CredentialError(f"kubeconfig {self.name}: {error}") from None
         return Credential(
             server=server,
             authorization=proof.authorization,
             ca=pem.cleaned(tls.get(CA, b"")),
-            tls=self._tls_context(tls, also_trusted) if scheme == "https" else None,
+            tls=self._tls_context(tls, also_trusted) if self._is_secure else None,
             files=self.files.paths,
             digest=self.files.digest,
-            tls_server_name=str(self.cluster.get("tls-server-name") or ""),
+            tls_server_name=self.cluster.tls_server_name,
             proxy=proxy,
             certificate_digest=hashlib.sha256(shown).hexdigest()
             if (shown := proof.tls.get(CERTIFICATE))
             else "",
+            expires_at=proof.expires_at,
         )
 
     def _tls_context(self, tls: Mapping[str, bytes], also_trusted: Path | None) -> ssl.SSLContext:
         try:
-            made = context(tls, verify=not self.cluster.get("insecure-skip-tls-verify"))
-            if also_trusted is not None:
-                made.load_verify_locations(cadata=trusted(self.files.read(also_trusted)))
-        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            made = context(tls, verify=not self.cluster.insecure_skip_tls_verify)
+        except ValueError as error:
             raise CredentialError(
-                f"kubeconfig {self.name}: the certificates cannot be used: {one_line(error)}"
-            ) from error
+                f"kubeconfig {self.name}: the certificates cannot be used: {error}"
+            ) from None
+        if also_trusted is not None:
+            self._trust(made, also_trusted)
         return made
+
+    def _trust(self, made: ssl.SSLContext, bundle: Path) -> None:
+        try:
+            made.load_verify_locations(cadata=trusted(self.files.read(bundle)))
+        except (OSError, ValueError) as error:
+            told = error.strerror if isinstance(error, OSError) else error
+            raise CredentialError(
+                f"the CA bundle {bundle} of the proxy cannot be used: {told}: correct it or --proxy-ca-file"
+            ) from None
 
 
 def _present(paths: Sequence[Path], remedy: str, files: Files) -> Iterator[tuple[Path, bytes]]:
@@ -208,88 +227,86 @@ def _present(paths: Sequence[Path], remedy: str, files: Files) -> Iterator[tuple
             raise CredentialError(f"kubeconfig {path}: {error.strerror}: {remedy}") from error
 
 
-def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+def _parsed(path: Path, content: bytes) -> Config:
     try:
-        document = yaml_text.parse(content)
+        return kubeconfig_types.decode(content)
     except ValueError as error:
         raise CredentialError(f"kubeconfig {path}: {error}") from None
-    return document if isinstance(document, dict) else {}
 
 
-def _current(
-    documents: Sequence[_Document], files: Files
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, bytes]]:
-    """Context, cluster and user, and what the latter two hold, or name files for, of TLS."""
-    current = next(filter(None, (document.get("current-context") for _, document in documents)), None)
-    if current is None:
-        raise _Wrong("current-context is missing: name the context to use")
-    if (named := _named(documents, "contexts", "context", current)) is None:
-        raise _Wrong("current-context names none of contexts[]")
-    _, chosen = named
-    if (named := _named(documents, "clusters", "cluster", chosen.get("cluster"))) is None:
-        raise _Wrong("contexts[].context.cluster names none of clusters[]")
-    base, cluster = named
-    if not isinstance(cluster.get("server") or "", str):
-        raise _Wrong("clusters[].cluster.server is no text")
-    users_base, user = _named(documents, "users", "user", chosen.get("user")) or (base, {})
-    if token_file := user.pop("tokenFile", ""):
-        user["token"] = _read_named(files, users_base / token_file, "tokenFile").decode().strip()
-    tls = _taken(cluster, base, (CA,), files) | _taken(user, users_base, (CERTIFICATE, KEY), files)
-    return chosen, cluster, user, tls
+def _chosen(documents: Sequence[_Document]) -> tuple[Context, Path, Cluster, Path, User]:
+    """The current context, and its cluster and user, each with the folder of the file that it is from.
 
-
-def _named(documents: Sequence[_Document], section: str, kind: str, name: object) -> _Document | None:
-    """The first entry of that name, and the folder of the file that it is from."""
-    for base, document in documents:
-        for entry in document.get(section) or ():
-            if entry.get("name") == name:
-                return base, entry.get(kind) or {}
-    return None
-
-
-def _taken(entry: dict[str, Any], base: Path, names: Sequence[str], files: Files) -> dict[str, bytes]:
-    """Takes certificates and keys out of an entry, read.
-
-    Left to itself the loader would write them to files, which a read-only file system does not allow, and read others at a time
-    of its own.
+    Raises:
+        ValueError: one of them is missing.
     """
-    taken = {}
-    for name in names:
-        file, data = entry.pop(name, ""), entry.pop(f"{name}-data", "")
-        if data or file:
-            taken[name] = b64decode(data, validate=True) if data else _read_named(files, base / file, name)
-    return taken
+    current = next((config.current_context for _, config in documents if config.current_context), "")
+    if not current:
+        raise ValueError("current-context is missing: name the context to use")
+    contexts = (one.context for _, config in documents for one in config.contexts if one.name == current)
+    if (chosen := next(contexts, None)) is None:
+        raise ValueError("current-context names none of contexts[]")
+    clusters = (
+        (base, one.cluster)
+        for base, config in documents
+        for one in config.clusters
+        if one.name == chosen.cluster
+    )
+    if (cluster := next(clusters, None)) is None:
+        raise ValueError("contexts[].context.cluster names none of clusters[]")
+    users = (
+        (base, one.user) for base, config in documents for one in config.users if one.name == chosen.user
+    )
+    return chosen, *cluster, *next(users, (cluster[0], User()))
+
+
+def _token(user: User, folder: Path, files: Files) -> str:
+    """The content of the token file; where that has none, the token. Never an empty one where a file is named: it is being written.
+
+    Raises:
+        ValueError: the file cannot be read, or HTTP cannot carry the token.
+    """
+    token, where = user.token, "token"
+    if user.token_file:
+        try:
+            token = _text(_read_named(files, folder / user.token_file, "tokenFile")) or token
+            where = "tokenFile" if token != user.token else where
+        except ValueError:
+            if not token:
+                raise
+        if not token:
+            raise ValueError("the file that users[].user.tokenFile names is empty: write the token into it")
+    if token and not _HEADER_VALUE.fullmatch(token):
+        raise ValueError(
+            f"users[].user.{where} is not a token: it has blanks, line ends or control characters"
+        )
+    return token
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode().strip()
+    except UnicodeError:
+        raise ValueError(
+            "the file that users[].user.tokenFile names is not text: write the token into it"
+        ) from None
+
+
+def _content(key: str, base: Path, file: str, data: kubeconfig_types.Data, files: Files) -> bytes:
+    """What an entry holds, or names a file for; empty where it does neither.
+
+    Raises:
+        ValueError: the file cannot be read or is empty, as in the middle of being written.
+    """
+    if not file:
+        return data.content
+    if not (content := _read_named(files, base / file, key)):
+        raise ValueError(f"the file that {key} names is empty: write it anew")
+    return content
 
 
 def _read_named(files: Files, path: Path, key: str) -> bytes:
     try:
         return files.read(path)
     except OSError as error:
-        raise _Wrong(f"the file that {key} names: {error.strerror}") from None
-
-
-def _content(file: str) -> bytes:
-    return Path(file).read_bytes() if file else b""
-
-
-def _without_content(error: Exception, said: object) -> str:
-    """What is wrong, without anything that the kubeconfig says: a key or a token may stand where a name should."""
-    if isinstance(error, OSError):
-        return f"a file or program that it names: {error.strerror}"
-    if isinstance(error, _Wrong):
-        return str(error)
-    text = str(error)
-    for content in sorted(_texts(said), key=len, reverse=True):
-        if len(content) >= _SHORTEST_SECRET:
-            text = text.replace(content, "...")
-    return " ".join(text.split())[:300] or type(error).__name__
-
-
-def _texts(node: object) -> Iterator[str]:
-    match node:
-        case str():
-            yield node
-        case dict():
-            yield from chain.from_iterable(map(_texts, node.values()))
-        case list():
-            yield from chain.from_iterable(map(_texts, node))
+        raise ValueError(f"the file that {key} names: {error.strerror}: correct {key}") from None

@@ -19,21 +19,34 @@ def context(tls: Mapping[str, bytes], *, verify: bool) -> ssl.SSLContext:
         verify: whether the server must prove who it is.
 
     Raises:
-        OSError: the client's certificate and key cannot be used (an SSLError is one).
-        ValueError: the CA bundle holds no certificate that can be read.
+        ValueError: the CA bundle holds no certificate that can be read, or the client's certificate and key cannot be used.
     """
-    made = ssl.create_default_context(cadata=trusted(tls[CA]) if tls.get(CA) else None)
+    made = ssl.create_default_context(cadata=trusted(tls[CA]) if CA in tls else None)
     # As Go does, whatever this version of Python does: an intermediate authority may be all that is trusted, and a certificate without
     # the identifier of its authority's key, which many clusters have, is good.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if CERTIFICATE in tls:
-        with _as_file(tls[CERTIFICATE] + b"\n" + tls.get(KEY, b"")) as name:
-            made.load_cert_chain(name)
+        _show(made, tls[CERTIFICATE] + b"\n" + tls.get(KEY, b""))
     if not verify:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made
+
+
+def _show(made: ssl.SSLContext, certificate_and_key: bytes) -> None:
+    try:
+        with _as_file(certificate_and_key) as name:
+            made.load_cert_chain(name, password=_refuse)  # else OpenSSL would ask at the terminal
+    except ssl.SSLError as error:
+        pair = "client-certificate and client-key"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ValueError(f"{pair} do not belong together: write both of one login") from None
+        raise ValueError(f"{pair} are not a certificate and its key in PEM: write both anew") from None
+
+
+def _refuse() -> str:
+    raise ValueError("client-key is encrypted: write it without a password")
 
 
 def trusted(bundle: bytes) -> bytes:

@@ -12,14 +12,23 @@ _TOKENS = frozenset(vars(token)["id"] for token in yaml.Token.__subclasses__())
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|['"].*""")
 
 
+class _Loader(yaml.SafeLoader):
+    """Dates are texts, as to Go programs."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the class attribute that PyYAML reads
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def parse(content: bytes) -> Any:
-    """What the document says.
+    """What the first document says; None where there is none.
 
     Raises:
         ValueError: it is no YAML; the message says where and why, and quotes nothing of it.
     """
     try:
-        return yaml.safe_load(content)
+        return next(yaml.load_all(content, _Loader), None)
     except (yaml.YAMLError, RecursionError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ValueError(f"no YAML: {_problem(error)}") from None
 

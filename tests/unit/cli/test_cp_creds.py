@@ -137,7 +137,7 @@ def test_a_wrong_command_line_is_told(
         ("KUBERNETES_EXEC_INFO", _info(), "has no spec.cluster.config.clusterName"),
         ("KUBERNETES_EXEC_INFO", _info(clusterName="../../x"), "'../../x' is no name of a managed cluster"),
         ("NAMESPACE", "../kube-system", "'../kube-system' is no name of a namespace"),
-        ("KUBERNETES_SERVICE_PORT", "x", "KUBERNETES_SERVICE_PORT are no address"),
+        ("KUBERNETES_SERVICE_PORT", "x", "KUBERNETES_SERVICE_PORT are not an address"),
         ("KUBECONFIG", "/nowhere", "kubeconfig /nowhere: No such file or directory: write the path"),
     ],
 )

@@ -94,7 +94,8 @@ async def test_a_swapped_certificate_is_a_change_and_a_half_swapped_one_is_not(p
     [
         (None, "No such file"),
         ("{", "no YAML"),
-        ("[]", "current-context is missing"),
+        ("[]", "the document must be a mapping, not a list"),
+        ("", "current-context is missing"),
         ("current-context: x", "x"),
         (
             yaml.safe_dump(
@@ -142,12 +143,10 @@ _SECRET = "s3cretword"
         f"token: !!float '{_SECRET}'",
         f"token: @{_SECRET}",
         f'token: "\\x{_SECRET}"',
-        f"%{_SECRET} x",
         f"? {{[{_SECRET}]: 1}}",
         f"{_SECRET}",
         f"{_SECRET}: \x07",
         f"{_SECRET}: \udcff",
-        f"{_SECRET}: 2026-13-45",
         f"{_SECRET}: " + "[" * 5000,
     ],
 )
@@ -181,10 +180,32 @@ _ANSWER = {"command": "echo", "args": ['{"apiVersion":"v0","kind":"ExecCredentia
         ({"client-certificate": "client.crt", "client-key": f"-----BEGIN\n{_SECRET}\n" * 99}, "client-key"),
         ({"tokenFile": _SECRET}, "the file that tokenFile names: No such file"),
         ({"client-key-data": f"{_SECRET}!"}, "base64"),
-        ({"exec": {**_EXEC, **_ANSWER, "apiVersion": _SECRET}}, "v0 does not match ..."),
-        ({"exec": {**_EXEC, "command": f"/{_SECRET}"}}, "No such file"),
-        (_SECRET, ""),
-        ({"auth-provider": {"name": "oidc", "config": {"id-token": 7, "client-secret": _SECRET}}}, ""),
+        (
+            {"exec": {**_EXEC, **_ANSWER, "apiVersion": _SECRET}},
+            "exec.apiVersion must be client.authentication",
+        ),
+        (
+            {"exec": {**_EXEC, "command": "cat", "args": [f"/{_SECRET}"]}},
+            "/cat: ...: No such file or directory",
+        ),
+        (
+            {
+                "exec": {
+                    **_EXEC,
+                    "command": "sh",
+                    "args": ["-c", 'echo "$A" >&2; exit 3'],
+                    "env": [{"name": "A", "value": _SECRET}],
+                }
+            },
+            "program sh exited with code 3: ...",
+        ),
+        (_SECRET, "users[0].user must be a mapping"),
+        (
+            {"auth-provider": {"name": "oidc", "config": {"id-token": 7, "client-secret": _SECRET}}},
+            "must be a string",
+        ),
+        ({"token": f"{_SECRET}\n"}, "users[].user.token is not a token"),
+        ({"token": _SECRET, "username": "x"}, "both a token and a username"),
     ],
 )
 async def test_what_a_user_entry_says_is_never_shown(

@@ -1,14 +1,17 @@
-"""Kubeconfigs in several files, and plain ones without the loader."""
+"""Kubeconfigs in several files, and what their users show."""
 
-import asyncio
 import json
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from attrs import evolve
+from cryptography.hazmat.primitives import serialization
 
 from hack.pki import Authority
 from msa.kube.credentials import Credential, CredentialError, changed, from_kubeconfig
@@ -88,7 +91,7 @@ def test_of_two_entries_of_one_name_the_first_counts_as_a_whole(pki: Path) -> No
 
 def test_a_file_that_is_missing_is_left_out_unless_all_are(pki: Path) -> None:
     there = _write(pki / "1", "it", contexts={"it": _CONTEXT}, clusters={"hub": {"server": "https://hub"}})
-    assert _read(pki / "nowhere", there, pki / "no").cluster == {"server": "https://hub"}
+    assert _read(pki / "nowhere", there, pki / "no").cluster.server == "https://hub"
     with pytest.raises(CredentialError, match=r"nowhere: No such file or directory: write one"):
         _read(pki / "nowhere", pki / "no")
 
@@ -104,19 +107,26 @@ def test_a_file_that_cannot_be_read_is_not_left_out(pki: Path) -> None:
         ({}, "current-context names none of contexts[]"),
         ({"contexts": {"it": None}}, "names none of clusters[]"),
         ({"contexts": {"it": _CONTEXT}}, "contexts[].context.cluster names none of clusters[]"),
-        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": 7}}}, "server is no text"),
+        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": 7}}}, "server must be a string"),
         ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {}}}, "server is empty"),
-        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": "https://h:x"}}}, "is no address"),
+        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": "https://h:x"}}}, "is not an address"),
         (
             {
                 "contexts": {"it": _CONTEXT},
                 "clusters": {"hub": {"server": "https://[", "proxy-url": "http://p"}},
             },
-            "is no address",
+            "is not an address",
         ),
-        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": " "}}}, "server is empty"),
-        ({"contexts": {"it": [7]}}, ""),
-        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": "text"}}, ""),
+        ({"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": " "}}}, "server is not an address"),
+        (
+            {"contexts": {"it": _CONTEXT}, "clusters": {"hub": {"server": "h:6443"}}},
+            "write https://HOST:PORT",
+        ),
+        ({"contexts": {"it": [7]}}, "contexts[0].context must be a mapping, not a list"),
+        (
+            {"contexts": {"it": _CONTEXT}, "clusters": {"hub": "text"}},
+            "clusters[0].cluster must be a mapping",
+        ),
     ],
 )
 def test_what_a_kubeconfig_lacks_is_told_even_where_its_own_words_are_the_same(
@@ -138,10 +148,9 @@ def test_what_a_kubeconfig_lacks_is_told_even_where_its_own_words_are_the_same(
         ({"token": "abc"}, "Bearer abc"),
         ({"username": "me", "password": "pass"}, "Basic bWU6cGFzcw=="),
         ({"client-certificate": "client.crt", "client-key": "client.key"}, ""),
-        (None, ""),
     ],
 )
-def test_what_is_written_needs_no_loader(pki: Path, user: Any, authorization: str) -> None:
+def test_what_is_written_needs_no_other_library(pki: Path, user: Any, authorization: str) -> None:
     cluster = {"server": "https://hub", "certificate-authority": "ca.crt"}
     file = _write(
         pki / "config", "it", contexts={"it": _CONTEXT}, clusters={"hub": cluster}, users={"me": user}
@@ -165,7 +174,8 @@ def _asks(folder: Path, user: Any) -> Path:
 def _plugin(answer: Path, **status: Any) -> dict[str, Any]:
     """A user whose plugin says this."""
     answer.write_text(json.dumps({"apiVersion": _V1, "kind": "ExecCredential", "status": status}))
-    return {"exec": {"apiVersion": _V1, "command": "cat", "args": [str(answer)]}}
+    plugin = {"apiVersion": _V1, "command": "cat", "args": [str(answer)], "interactiveMode": "Never"}
+    return {"exec": plugin}
 
 
 def _certificate(pki: Path) -> dict[str, str]:
@@ -192,57 +202,180 @@ async def test_without_a_plugins_certificate_there_is_no_digest_of_it(pki: Path)
 
 
 @pytest.mark.parametrize(
-    "status", [{}, {"token": ""}, {"token": None}, {"clientCertificateData": "no key with it"}]
+    ("status", "says"),
+    [
+        ({}, "gave neither a token nor a certificate"),
+        ({"token": ""}, "gave neither a token nor a certificate"),
+        ({"token": None}, "gave neither a token nor a certificate"),
+        ({"clientCertificateData": "no key with it"}, "gave a certificate or a key, not both"),
+    ],
 )
 async def test_a_plugin_that_gives_nothing_does_not_make_us_anonymous(
-    pki: Path, status: dict[str, Any]
+    pki: Path, status: dict[str, Any], says: str
 ) -> None:
     file = _asks(pki, _plugin(pki / "answer", **status))
-    with pytest.raises(CredentialError, match=r"config: .*neither a token nor a certificate.*: log in"):
+    with pytest.raises(CredentialError, match=rf"config: users\[\]\.user\.exec: program cat {says}"):
         await from_kubeconfig(file)
 
 
-async def test_a_certificate_that_is_written_counts_where_the_plugin_gives_none(pki: Path) -> None:
-    written = {"client-certificate": "client.crt", "client-key": "client.key"}
-    file = _asks(pki, written | _plugin(pki / "answer"))
-    assert (await from_kubeconfig(file)).authorization == ""
+_NOBODY = {"exec": {"apiVersion": _V1, "command": "/nowhere", "interactiveMode": "Never"}}
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the loader's
-async def test_an_identity_provider_that_hangs_up_is_told_without_the_refresh_token(
+@pytest.mark.parametrize(
+    ("user", "authorization"),
+    [
+        ({"client-certificate": "client.crt", "client-key": "client.key"}, ""),
+        ({"token": "written"}, "Bearer written"),
+        ({"tokenFile": "token"}, "Bearer from-file"),
+        ({"username": "me", "password": "pass"}, "Basic bWU6cGFzcw=="),
+    ],
+)
+async def test_where_a_credential_is_written_no_plugin_is_run(
+    pki: Path, user: dict[str, Any], authorization: str
+) -> None:
+    (pki / "token").write_text("from-file\n")
+    assert (await from_kubeconfig(_asks(pki, user | _NOBODY))).authorization == authorization
+
+
+@pytest.mark.parametrize(
+    "user", [None, {}, {"password": "alone"}, {"client-key": "client.key"}, {"token": ""}]
+)
+async def test_a_user_without_a_credential_is_refused_rather_than_anonymous(pki: Path, user: Any) -> None:
+    with pytest.raises(
+        CredentialError, match="the user of the current context has no credential: write a token"
+    ):
+        await from_kubeconfig(_asks(pki, user))
+
+
+async def test_without_tls_nothing_is_shown(pki: Path) -> None:
+    for user in ({"token": "secret"}, _NOBODY, None):
+        file = _write(
+            pki / "config",
+            "it",
+            contexts={"it": _CONTEXT},
+            clusters={"hub": {"server": "http://hub"}},
+            users={"me": user},
+        )
+        assert (await from_kubeconfig(file)).authorization == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "in_file", "shown"),
+    [
+        ("written", None, "written"),
+        ("written", "", "written"),
+        ("written", " \n", "written"),
+        ("written", "from-file", "from-file"),
+        ("", "from-file\n", "from-file"),
+    ],
+)
+async def test_the_token_of_the_file_comes_first_and_the_one_that_is_written_where_the_file_has_none(
+    pki: Path, written: str, in_file: str | None, shown: str
+) -> None:
+    if in_file is not None:
+        (pki / "token").write_text(in_file)
+    found = await from_kubeconfig(_asks(pki, {"token": written, "tokenFile": "token"}))
+    assert found.authorization == f"Bearer {shown}"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"", "is empty"), (b"\n", "is empty"), (b"\xff", "is not text")]
+)
+async def test_a_token_file_that_is_empty_for_a_moment_makes_nobody_anonymous(
+    pki: Path, content: bytes, says: str
+) -> None:
+    """A writer that is not atomic truncates first. What is in use then stays in use, as after every failed reload."""
+    (pki / "token").write_bytes(content)
+    with pytest.raises(CredentialError, match=f"the file that users.*tokenFile names {says}"):
+        await from_kubeconfig(_asks(pki, {"tokenFile": "token"}))
+
+
+async def test_a_ca_file_that_is_empty_for_a_moment_makes_nobody_trust_the_systems(pki: Path) -> None:
+    (pki / "ca.crt").write_bytes(b"")
+    with pytest.raises(CredentialError, match="the file that certificate-authority names is empty"):
+        await from_kubeconfig(_asks(pki, {"token": "t"}))
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"client.crt": b"garbage"}, "are not a certificate and its key in PEM"),
+        ({"client.key": b""}, "the file that client-key names is empty"),
+        ({"client.key": None}, "do not belong together"),
+    ],
+)
+async def test_what_is_wrong_with_a_client_certificate_is_told(
+    pki: Path, files: dict[str, bytes | None], says: str
+) -> None:
+    Authority(pki).issue_client("other", "user", ())
+    for name, content in files.items():
+        (pki / name).write_bytes((pki / "other.key").read_bytes() if content is None else content)
+    with pytest.raises(CredentialError, match=says):
+        await from_kubeconfig(_asks(pki, {"client-certificate": "client.crt", "client-key": "client.key"}))
+
+
+async def test_a_key_with_a_password_is_refused_and_nobody_asked_for_it(pki: Path) -> None:
+    key = serialization.load_pem_private_key((pki / "client.key").read_bytes(), None)
+    (pki / "client.key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"password"),
+        )
+    )
+    with pytest.raises(CredentialError, match="client-key is encrypted: write it without a password"):
+        await from_kubeconfig(_asks(pki, {"client-certificate": "client.crt", "client-key": "client.key"}))
+
+
+async def test_a_proxy_for_socks_is_refused_at_once_with_the_place_where_it_is_named(
     pki: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.close()
-
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
-    issuer = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    config = {
-        "client-id": "me",
-        "client-secret": "s3cret",
-        "refresh-token": "r3fresh",
-        "idp-issuer-url": issuer,
-    }
-    file = _asks(pki, {"auth-provider": {"name": "oidc", "config": config}})
-    async with listening:
-        with pytest.raises(CredentialError, match=rf"kubeconfig {file}: Server disconnected") as caught:
-            await from_kubeconfig(file)
-    assert "r3fresh" not in str(caught.value)
-
-
-async def test_the_answer_of_a_plugin_is_taken_before_a_token_that_is_written(pki: Path) -> None:
-    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
-    told = json.dumps({**answer, "status": {"token": "told"}})
-    plugin = {"apiVersion": answer["apiVersion"], "command": "echo", "args": [told]}
-    file = _write(
-        pki / "config",
-        "it",
-        contexts={"it": _CONTEXT},
-        clusters={"hub": {"server": "https://hub", "tls-server-name": "name"}},
-        users={"me": {"exec": plugin, "token": "written"}},
+    cluster = {"server": "https://hub", "certificate-authority": "ca.crt"}
+    entries = {"contexts": {"it": _CONTEXT}, "users": {"me": {"token": "t"}}}
+    named = _write(
+        pki / "1", "it", clusters={"hub": {**cluster, "proxy-url": "socks5://user:pass@p:1"}}, **entries
     )
-    found = await from_kubeconfig(file)
-    assert (found.authorization, found.tls_server_name) == ("Bearer told", "name")
+    with pytest.raises(
+        CredentialError, match=r"proxy-url names a socks5:// proxy: SOCKS .* not supported"
+    ) as caught:
+        await from_kubeconfig(named)
+    assert "pass" not in str(caught.value)
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://p:1")
+    with pytest.raises(CredentialError, match="environment variable HTTPS_PROXY names a socks5h:// proxy"):
+        await from_kubeconfig(_write(pki / "2", "it", clusters={"hub": cluster}, **entries))
+
+
+def _id_token(**claims: Any) -> dict[str, Any]:
+    payload = urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return {"auth-provider": {"name": "oidc", "config": {"id-token": f"e30.{payload}.c2ln"}}}
+
+
+@pytest.mark.parametrize("claims", [{"exp": 9999999999}, {}, {"exp": "soon"}, {"exp": 1e300}, {"exp": None}])
+async def test_an_id_token_is_used_until_it_expires(pki: Path, claims: dict[str, Any]) -> None:
+    user = _id_token(**claims)
+    found = await from_kubeconfig(_asks(pki, user))
+    assert found.authorization == f"Bearer {user['auth-provider']['config']['id-token']}"
+
+
+async def test_an_id_token_that_has_expired_is_told_with_its_date(pki: Path) -> None:
+    with pytest.raises(CredentialError, match=r"id-token expired at 2001-09-09T01:46:40Z: log in again"):
+        await from_kubeconfig(_asks(pki, _id_token(exp=1000000000)))
+    with pytest.raises(CredentialError, match="id-token is missing"):
+        await from_kubeconfig(_asks(pki, {"auth-provider": {"name": "oidc"}}))
+
+
+async def test_what_a_plugin_gave_is_asked_for_anew_once_it_has_expired(pki: Path) -> None:
+    later = await from_kubeconfig(
+        _asks(pki, _plugin(pki / "a", token="t", expirationTimestamp="2999-01-01T00:00:00Z"))
+    )
+    assert later.expires_at == datetime(2999, 1, 1, tzinfo=UTC)
+    assert not changed(later)
+    assert changed(evolve(later, expires_at=datetime(2001, 1, 1, tzinfo=UTC)))
+
+
+async def test_what_has_expired_when_a_plugin_gives_it_is_not_asked_for_again_and_again(pki: Path) -> None:
+    found = await from_kubeconfig(
+        _asks(pki, _plugin(pki / "a", token="t", expirationTimestamp="2001-01-01T00:00:00Z"))
+    )
+    assert found.expires_at is None
+    assert not changed(found)

@@ -83,7 +83,12 @@ def test_without_any_way_to_the_hub_the_remedy_is_a_variable(
 def test_another_plugin_is_asked_for_the_way_to_the_hub(hub: SecretHub, tmp_path: Path) -> None:
     answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
     told = json.dumps({**answer, "status": {"token": "told"}})
-    plugin = {"apiVersion": answer["apiVersion"], "command": "echo", "args": [told]}
+    plugin = {
+        "apiVersion": answer["apiVersion"],
+        "command": "echo",
+        "args": [told],
+        "interactiveMode": "Never",
+    }
     file = hub.kubeconfig(tmp_path / "config", {"exec": plugin})
     assert _find({"KUBECONFIG": str(file)}).credential.authorization == "Bearer told"
 
@@ -92,7 +97,8 @@ def test_a_program_that_would_ask_itself_says_which_variable_leads_to_the_hub(
     hub: SecretHub, tmp_path: Path
 ) -> None:
     """A client's KUBECONFIG is its plugin's, too."""
-    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "/usr/bin/cp-creds"}
+    api_version = "client.authentication.k8s.io/v1beta1"
+    plugin = {"apiVersion": api_version, "command": "/usr/bin/cp-creds"}
     file = hub.kubeconfig(tmp_path / "config", {"exec": plugin})
     with pytest.raises(CredentialError, match=r"by way of cp-creds, not to the hub: .*exec\.env"):
         _find({"KUBECONFIG": str(file)})
