@@ -107,8 +107,14 @@ class Addon:
         ]
 
     def ready(self) -> bool:
+        return self._well("/readyz")
+
+    def alive(self) -> bool:
+        return self._well("/livez")
+
+    def _well(self, path: str) -> bool:
         try:
-            return self._get(self.health_port, "/readyz").startswith("ok")
+            return self._get(self.health_port, path).startswith("ok")
         except (OSError, urllib.error.URLError):
             return False
 

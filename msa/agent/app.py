@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from random import Random, SystemRandom
 from typing import Any
-from uuid import uuid4
 
 import anyio
 import anyio.abc
@@ -30,6 +29,7 @@ from msa.api import names
 from msa.api.core import Credential, Secret, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, StoredIdentity
 from msa.kube import credentials
+from msa.kube.candidate import candidate
 from msa.kube.events import KubeEvents
 from msa.kube.lease import KubeLease
 from msa.kube.resources import Resource, Selection
@@ -142,10 +142,9 @@ def _elector(
         owner=lambda: anchor.reference,
         fenced=False,
     )
-    identity = f"{socket.gethostname()}_{uuid4().hex}"
     return LeaderElector(
         lock,
-        identity,
+        candidate(names.AGENT_LEADER_LEASE),
         fence,
         name=names.AGENT_LEADER_LEASE,
         now=wall_clock,
@@ -277,6 +276,7 @@ class _Agent:
             },
             leading=leading,
             elector=self.elector,
+            servers=(self.hub.connectivity, self.managed.connectivity),
             checks=(self.recorder.problem,),
             prepare=self._prepare,
         ).run()

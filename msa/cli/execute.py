@@ -11,7 +11,6 @@ import structlog
 
 from msa.cli.logs import mask
 from msa.kube.credentials import CredentialError
-from msa.runtime.leader import LeaseLost
 from msa.runtime.supervisor import Ended, StartError
 
 _INTERRUPTED = 130
@@ -35,7 +34,7 @@ async def _exit_code(command: str, run: Callable[[], Awaitable[None]]) -> int:
     code = 0
     try:
         await run()
-    except* (StartError, CredentialError, LeaseLost, Ended) as group:
+    except* (StartError, CredentialError, Ended) as group:
         print(mask(f"msa {command}: {_first(group)}"), file=sys.stderr)  # noqa: T201 - for whoever started it
         code = 1
     except* Exception as group:  # noqa: BLE001 - a bug: told where logs are read, then the process is started again

@@ -5,7 +5,6 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 from random import Random, SystemRandom
-from uuid import uuid4
 
 import anyio
 from attrs import field, frozen
@@ -22,6 +21,7 @@ from msa.hub.ingest import keep_identity
 from msa.hub.part import Common, Part, addons
 from msa.hub.settings import DeployMode, ManagerSettings
 from msa.kube import credentials
+from msa.kube.candidate import candidate
 from msa.kube.discovery import served
 from msa.kube.events import KubeEvents
 from msa.kube.lease import KubeLease
@@ -130,13 +130,13 @@ class _Manager:
             always={"reloading of the hub's credential": self.hub.run},
             leading={"sending of Events": common.recorder.run},
             checks=(common.recorder.problem,),
+            servers=(self.hub.connectivity,),
             elector=self._elector() if settings.leader_elect else None,
         )
 
     def _elector(self) -> LeaderElector:
         lease = names.MANAGER_LEADER_LEASE
         lock = KubeLease(self.hub, self.settings.namespace, lease, fenced=False)
-        identity = f"{socket.gethostname()}_{uuid4().hex}"
         return LeaderElector(
-            lock, identity, self.fence, name=lease, now=wall_clock, rng=self.rng, metrics=self.metrics
+            lock, candidate(lease), self.fence, name=lease, now=wall_clock, rng=self.rng, metrics=self.metrics
         )

@@ -8,11 +8,11 @@ from typing import assert_never
 import anyio
 import structlog
 
-from msa.runtime.errors import ApiError, Conflict
+from msa.runtime.errors import ApiError, Conflict, Fenced
 from msa.runtime.freshness import Freshness
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import Reconcile
-from msa.runtime.queue import ShutDown, WorkQueue
+from msa.runtime.queue import Lane, ShutDown, WorkQueue
 from msa.runtime.result import Done, Key, RequeueAfter, Result, Terminal
 
 _TIMEOUT_SECONDS = 300.0
@@ -66,7 +66,8 @@ class Controller:
         metrics.max_workers.labels(name).set(workers)
 
     async def run(self) -> None:
-        """Works until the queue is shut down; what was begun is finished."""
+        """Works until the queue is shut down; what was begun is finished. Cancelled, it can be run again and leaves nothing out."""
+        self.queue.hurry()
         async with anyio.create_task_group() as group:
             group.start_soon(self.queue.run)
             for _ in range(self._workers):
@@ -90,6 +91,9 @@ class Controller:
             self._active.inc()
             try:
                 await self._handle(key)
+            except anyio.get_cancelled_exc_class():
+                self.queue.add(key, Lane.RETRY)  # cut short: the next lead looks at it again
+                raise
             finally:
                 self._active.dec()
                 self.queue.done(key)
@@ -125,8 +129,8 @@ class Controller:
                 self._results["error"].inc()
                 self._errors.inc()
                 delay = self.queue.retry(key, getattr(error, "retry_after", None) or 0.0)
-                # Of a conflict nothing is wrong: somebody wrote first, and it is looked at again.
-                level = logging.DEBUG if isinstance(error, Conflict) else logging.WARNING
+                # Nothing is wrong where somebody wrote first, or the lead has ended: it is looked at again.
+                level = logging.DEBUG if isinstance(error, (Conflict, Fenced)) else logging.WARNING
                 _log.log(
                     level,
                     "reconcile_failed",

@@ -123,6 +123,14 @@ class WorkQueue:
         self.add_after(key, max(seconds, 1e-9), Lane.RETRY)
         return seconds
 
+    def hurry(self) -> None:
+        """Has all keys that failed looked at now, as if they had failed for the first time: what they failed of may be over."""
+        for due, key, lane in list(self._heap):
+            if lane is Lane.RETRY and self._due.get(key) == due:
+                del self._due[key]
+                self._backoff.forget(key)
+                self.add(key, lane)
+
     def forget(self, key: Key) -> None:
         """The next failure of `key` counts as its first."""
         self._backoff.forget(key)

@@ -5,9 +5,11 @@ nobody, so it does too; whoever starts the process again (the kubelet, say) then
 """
 
 import gc
+import math
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,6 +21,7 @@ from attrs import define, field, frozen
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from msa.runtime.connectivity import Connectivity
 from msa.runtime.controller import Controller
 from msa.runtime.health import Check, LoopLag, observe_garbage_collection, report
 from msa.runtime.http import Response, parse_address, serve
@@ -80,26 +83,38 @@ class _Stop:
 
     Attributes:
         scope: of all that runs.
-        working: there are workers; before them nothing is half done, and nobody is made to wait.
+        working: there are workers; without them nothing is half done, and nobody is made to wait.
+        told: a signal has come.
     """
 
     controllers: Sequence[Controller]
     scope: anyio.CancelScope = field(factory=anyio.CancelScope, init=False)
     working: bool = field(default=False, init=False)
+    told: bool = field(default=False, init=False)
 
     async def listen(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Waits for signals, for ever; from `started` on none is missed."""
-        told = False
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             task_status.started()
             async for number in signals:
-                if told:
+                if self.told:
                     os._exit(128 + number)  # a second signal: whoever sends it does not want to wait
-                told = True
                 _log.info("stopping", signal=signal.Signals(number).name)
                 self._begin()
 
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """While this lasts there are workers."""
+        self.working = bool(self.controllers)
+        try:
+            yield
+        finally:
+            self.working = False
+            if self.told:
+                self.scope.cancel()  # the lead was lost while they finished
+
     def _begin(self) -> None:
+        self.told = True
         if not self.working:
             self.scope.cancel()
             return
@@ -118,6 +133,7 @@ class Supervisor:
         always: what runs from the start, by name.
         leading: what runs only while this replica leads, since it writes.
         elector: None where a single replica needs no lead.
+        servers: whose return from an outage has all that failed tried again at once.
         prepare: done before the caches are filled, and after the probes answer; a StartError from it says what is missing.
         checks: what /livez asks beside the parts above.
     """
@@ -129,6 +145,7 @@ class Supervisor:
     always: Mapping[str, Task]
     leading: Mapping[str, Task]
     elector: LeaderElector | None
+    servers: Sequence[Connectivity] = ()
     prepare: Task = _nothing
     checks: Sequence[Check] = ()
     lag: LoopLag = field(init=False)
@@ -167,16 +184,23 @@ class Supervisor:
         async with anyio.create_task_group() as tasks:
             await self._start_servers(tasks)
             await self.prepare()
-            for name, task in (
+            always: tuple[tuple[str, Task], ...] = (
                 *self.always.items(),
                 ("measuring of the event loop", self.lag.run),
+                *(("waiting for a server's return", partial(self._hurry, server)) for server in self.servers),
                 *((f"watch of {informer.resource}", informer.run) for informer in self.informers),
-            ):
+            )
+            for name, task in always:
                 tasks.start_soon(for_ever, name, task)
             await self._fill_caches()
             lead = partial(self._lead, stop)
             await (lead() if self.elector is None else self.elector.run(lead))
             tasks.cancel_scope.cancel()
+
+    async def _hurry(self, server: Connectivity) -> None:
+        while await server.rest(math.inf):
+            for controller in self.controllers:
+                controller.queue.hurry()
 
     async def _fill_caches(self) -> None:
         observe_garbage_collection(self.metrics)
@@ -188,8 +212,11 @@ class Supervisor:
         _log.info("ready", **{informer.resource: len(informer.store) for informer in self.informers})
 
     async def _lead(self, stop: _Stop) -> None:
-        """Works until told to stop."""
-        stop.working = bool(self.controllers)
+        """Works until told to stop, or until the lead is lost."""
+        with stop.work():
+            await self._work()
+
+    async def _work(self) -> None:
         async with anyio.create_task_group() as tasks:
             for name, task in self.leading.items():
                 tasks.start_soon(for_ever, name, task)

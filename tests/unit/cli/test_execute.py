@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 from msa.cli import logs
 from msa.cli.execute import execute
 from msa.kube.credentials import CredentialError
-from msa.runtime.leader import LeaseLost
 from msa.runtime.metrics import Metrics
 from msa.runtime.supervisor import Addresses, Ended, StartError, Supervisor
 
@@ -66,7 +65,6 @@ def _run(end: str) -> tuple[int, str, float]:
         ("return", 0, ""),
         ('raise StartError("too old")', 1, "msa agent: too old\n"),
         ('raise CredentialError("no token")', 1, "msa agent: no token\n"),
-        ('raise LeaseLost("gone")', 1, "msa agent: gone\n"),
         ('raise Ended("a watch came to its end")', 1, "msa agent: a watch came to its end\n"),
         (
             'raise StartError("sent eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJzeXN0ZW0ifQ.c2ln")',

@@ -1,4 +1,5 @@
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -8,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from msa.runtime.backoff import Backoff, StreamBackoff
 from msa.runtime.controller import Controller
-from msa.runtime.errors import Network, Throttled
+from msa.runtime.errors import Fenced, Network, Throttled
 from msa.runtime.freshness import Freshness
 from msa.runtime.metrics import Metrics
 from msa.runtime.queue import WorkQueue
@@ -202,3 +203,42 @@ def test_a_watch_backs_off_to_thirty_seconds_and_starts_over_after_two_quiet_min
     assert delays[0] <= 0.8
     assert 15 < max(delays) <= 30
     assert backoff.next(now + 120) <= 0.8
+
+
+async def test_a_key_that_was_cut_short_with_the_lead_is_looked_at_again_with_the_next() -> None:
+    bench = Bench()
+    bench.queue.add(A)
+    began = anyio.Event()
+
+    async def hang(_key: Key) -> Result:
+        began.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    cut = Controller(bench.queue, hang, workers=1, freshness=bench.freshness, metrics=bench.metrics)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(cut.run)
+        await began.wait()
+        tasks.cancel_scope.cancel()
+    await bench.run(1)
+    assert len(bench.asked) == 1
+
+
+async def test_what_failed_is_tried_at_once_with_the_next_lead_and_backs_off_anew() -> None:
+    bench = Bench(*[Network("refused")] * 100)
+    bench.queue.add(A)
+    with anyio.move_on_after(15):
+        await bench.controller.run()
+    failed = len(bench.asked)
+    start = anyio.current_time()
+    await bench.run(0.3)
+    again = bench.asked[failed:]
+    assert again[0] == start
+    assert len(again) >= 3, "the backoff began anew"
+
+
+async def test_a_lead_that_ends_in_the_middle_of_a_reconcile_is_no_warning(logged: list[Any]) -> None:
+    bench = Bench(Fenced("not leading"))
+    bench.queue.add(A)
+    await bench.run(1)
+    assert [line["log_level"] for line in logged] == ["debug"]

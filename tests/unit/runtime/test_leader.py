@@ -1,5 +1,6 @@
 from datetime import UTC, datetime
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -8,8 +9,17 @@ from attrs import define, evolve, field
 from prometheus_client import CollectorRegistry
 from trio.testing import MockClock
 
-from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Fenced, Network, ShortWatch
-from msa.runtime.leader import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, Fence, LeaderElector, LeaseLost
+from msa.runtime.errors import (
+    AlreadyExists,
+    ApiError,
+    Conflict,
+    Fenced,
+    Forbidden,
+    Network,
+    Refused,
+    ShortWatch,
+)
+from msa.runtime.leader import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, Fence, LeaderElector
 from msa.runtime.metrics import Metrics
 from msa.runtime.ports import LeaseRecord
 from tests.support.patient import Patient
@@ -42,6 +52,7 @@ class Lock:
     watch_error: ApiError | None = None
     gets: int = 0
     server: Patient = field(factory=Patient)
+    late: LeaseRecord | None = None
 
     async def _reach(self) -> None:
         await anyio.sleep(self.seconds)
@@ -62,7 +73,9 @@ class Lock:
         return self.lease.write(record)
 
     async def update(self, record: LeaseRecord) -> LeaseRecord:
+        self.late = record
         await self._reach()
+        self.late = None
         if self.lease.stored is None or self.lease.stored.resource_version != record.resource_version:
             raise Conflict
         return self.lease.write(record)
@@ -81,15 +94,37 @@ class Lock:
 
 
 @define
+class Abandoned(Lock):
+    """A lock whose writes reach the server even though nobody waits for their answer any more."""
+
+    arrives: bool = True
+
+    async def _reach(self) -> None:
+        try:
+            await anyio.sleep(self.seconds)
+        except anyio.get_cancelled_exc_class():
+            if self.arrives and self.late is not None:
+                self.lease.write(self.late)
+                self.seconds = 0.01
+            raise
+        if self.error is not None:
+            raise self.error
+
+
+@define
 class Candidate:
+    """Notes when it began to lead and when it lost the lead; a write may be sent at any moment of a term."""
+
     lock: Lock
     fence: Fence = field(factory=Fence)
     led_from: float | None = None
+    terms: list[float] = field(factory=list)
+    lost_at: list[float] = field(factory=list)
     stop: anyio.Event = field(factory=anyio.Event)
-    lost: bool = False
+    ended: bool = False
 
-    async def run(self, name: str) -> None:
-        elector = LeaderElector(
+    def elector(self, name: str) -> LeaderElector:
+        return LeaderElector(
             self.lock,
             name,
             self.fence,
@@ -98,15 +133,21 @@ class Candidate:
             rng=Random(1),
             metrics=Metrics(CollectorRegistry()),
         )
-        try:
-            await elector.run(self._lead)
-        except LeaseLost:
-            self.lost = True
+
+    async def run(self, name: str) -> None:
+        await self.elector(name).run(self._lead)
+        self.ended = True
 
     async def _lead(self) -> None:
         self.led_from = anyio.current_time()
+        self.terms.append(self.led_from)
         self.fence.check()
-        await self.stop.wait()
+        try:
+            await self.stop.wait()
+        except anyio.get_cancelled_exc_class():
+            self.lost_at.append(anyio.current_time())
+            self.led_from = None
+            raise
 
     def leads(self) -> bool:
         return self.led_from is not None
@@ -136,7 +177,8 @@ async def test_a_clean_stop_hands_the_lead_over_within_two_seconds() -> None:
         assert lease.stored is not None
         assert lease.stored.transitions == 1
         tasks.cancel_scope.cancel()
-    assert not one.lost
+    assert one.ended
+    assert not one.lost_at
 
 
 async def test_a_follower_watches_the_lease_and_reads_it_only_when_it_changes() -> None:
@@ -169,10 +211,11 @@ async def test_a_leader_cut_off_stops_writing_before_anybody_else_begins(cut: st
             both = both or (one.may_write() and two.may_write())
             last_write = anyio.current_time() if one.may_write() else last_write
         assert not both
-        assert one.lost
+        assert one.lost_at
+        assert not one.ended, "the process goes on"
         assert last_write - cut_at <= RENEW_DEADLINE_SECONDS
         assert two.led_from is not None
-        assert LEASE_SECONDS - 3 <= two.led_from - cut_at <= LEASE_SECONDS + 2
+        assert LEASE_SECONDS - 3 <= two.terms[0] - cut_at <= LEASE_SECONDS + 2
         tasks.cancel_scope.cancel()
 
 
@@ -248,7 +291,7 @@ async def test_a_label_on_the_lease_does_not_cost_the_lead() -> None:
         lease.write(lease.stored)
         await anyio.sleep(20)
         assert one.may_write()
-        assert not one.lost
+        assert not one.lost_at
         tasks.cancel_scope.cancel()
 
 
@@ -261,7 +304,7 @@ async def test_a_lease_taken_by_another_ends_the_lead_at_the_next_renewal() -> N
         assert lease.stored is not None
         lease.write(evolve(lease.stored, holder="thief"))
         await anyio.sleep(2.1)
-        assert one.lost
+        assert one.lost_at
         assert not one.may_write()
         tasks.cancel_scope.cancel()
     assert lease.stored is not None
@@ -303,3 +346,156 @@ async def test_an_election_that_hangs_is_told_to_the_liveness_probe() -> None:
         await anyio.sleep(60)
         assert "leader election" in (elector.problem(anyio.current_time()) or "")
         tasks.cancel_scope.cancel()
+
+
+@define
+class Outage:
+    """The server both candidates speak to; while it is away requests are refused, or hang."""
+
+    locks: list[Lock]
+    hangs: bool = False
+
+    async def last(self, seconds: float) -> float:
+        """Takes it away for so long, and has who waits called a second after its return, as `connectivity` does; the return's time."""
+        for lock in self.locks:
+            lock.error, lock.hangs = None if self.hangs else Refused(), self.hangs
+        await anyio.sleep(seconds)
+        for lock in self.locks:
+            lock.error, lock.hangs = None, False
+        back = anyio.current_time()
+        await anyio.sleep(1)
+        for lock in self.locks:
+            lock.server.come_back()
+        return back
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+@pytest.mark.parametrize("seconds", [12, 60, 150, 3600])
+async def test_a_leader_leads_again_within_two_seconds_of_its_server_s_return(
+    seconds: float, *, hangs: bool
+) -> None:
+    """Whatever the outage's length: the Lease still names it, so there is nothing to wait for."""
+    one = Candidate(Lock(Lease()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(20)
+        gone = anyio.current_time()
+        back = await Outage([one.lock], hangs).last(seconds)
+        await anyio.sleep(1)
+        assert len(one.lost_at) == 1
+        assert one.lost_at[0] - gone <= RENEW_DEADLINE_SECONDS
+        assert one.led_from is not None
+        assert one.led_from - back <= 2
+        assert one.may_write()
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("seconds", [12, 16, 60, 150])
+async def test_of_two_replicas_one_leads_within_two_seconds_and_never_two(seconds: float) -> None:
+    lease = Lease()
+    one, two = Candidate(Lock(lease)), Candidate(Lock(lease))
+    both: list[float] = []
+
+    async def look() -> None:
+        while True:
+            if one.may_write() and two.may_write():
+                both.append(anyio.current_time())
+            await anyio.sleep(0.05)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(1)
+        tasks.start_soon(two.run, "two")
+        tasks.start_soon(look)
+        await anyio.sleep(20)
+        back = await Outage([one.lock, two.lock]).last(seconds)
+        await anyio.sleep(1)
+        led = [moment for candidate in (one, two) for moment in candidate.terms if moment > back]
+        assert len(led) == 1
+        assert led[0] - back <= 2
+        await anyio.sleep(60)
+        tasks.cancel_scope.cancel()
+    assert both == []
+
+
+async def test_a_short_outage_costs_no_lead() -> None:
+    one = Candidate(Lock(Lease()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(20)
+        await Outage([one.lock]).last(5)
+        await anyio.sleep(20)
+        assert one.lost_at == []
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_process_that_comes_back_under_its_own_name_takes_its_lease_at_once() -> None:
+    """A container that was restarted: what held the Lease under this name is dead."""
+    lease = Lease()
+    lease.write(LeaseRecord("pod", LEASE_SECONDS, None, None, transitions=3))
+    again = Candidate(Lock(lease))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(again.run, "pod")
+        await anyio.sleep(0.1)
+        assert again.leads()
+        assert lease.stored is not None
+        assert lease.stored.transitions == 3
+        tasks.cancel_scope.cancel()
+
+
+async def test_two_that_both_believe_to_hold_the_lease_are_one_after_its_next_write() -> None:
+    """Forced by hand: the Lease is written over while its holder leads, and back again."""
+    lease = Lease()
+    one, two = Candidate(Lock(lease)), Candidate(Lock(lease))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(5)
+        assert lease.stored is not None
+        lease.write(evolve(lease.stored, holder="two"))
+        tasks.start_soon(two.run, "two")
+        await anyio.sleep(2.2)
+        assert (one.leads(), two.leads()) == (False, True)
+        assert not one.may_write()
+        await anyio.sleep(60)
+        assert (one.leads(), two.leads()) == (False, True)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("moment", [0.5, 1.5, 2.5])
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_a_candidate_that_is_cancelled_while_it_takes_the_lease_leaves_it_to_the_next(
+    moment: float, *, arrives: bool
+) -> None:
+    """Its request may come through all the same."""
+    lease = Lease()
+    lease.write(LeaseRecord("", 1, None, None))
+    one, two = Candidate(Abandoned(lease, seconds=1, arrives=arrives)), Candidate(Lock(lease))
+    with anyio.move_on_after(moment):
+        await one.run("one")
+    assert lease.stored is not None
+    assert lease.stored.holder == ""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(two.run, "two")
+        await anyio.sleep(2)
+        assert two.leads()
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_leader_that_is_cancelled_while_it_renews_releases_the_lease() -> None:
+    """The renewal comes through, and with it a version that the release did not know of."""
+    lease = Lease()
+    one = Candidate(Abandoned(lease, seconds=0.3))
+    with anyio.move_on_after(0.3 + 0.3 + 2 + 0.1):
+        await one.run("one")
+    assert lease.stored is not None
+    assert lease.stored.holder == ""
+
+
+async def test_a_right_that_is_missing_is_told_once(logged: list[Any]) -> None:
+    one = Candidate(Lock(Lease(), error=Forbidden("no leases for you", code=403)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(one.run, "one")
+        await anyio.sleep(60)
+        tasks.cancel_scope.cancel()
+    told = [line for line in logged if line["log_level"] == "warning"]
+    assert [line["event"] for line in told] == ["lead_not_acquired"]

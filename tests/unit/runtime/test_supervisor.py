@@ -9,11 +9,13 @@ from random import Random
 import anyio
 import anyio.lowlevel
 import pytest
-from attrs import define
+from attrs import define, field
 from prometheus_client import CollectorRegistry
 
 from msa.runtime.backoff import Backoff
+from msa.runtime.connectivity import Connectivity
 from msa.runtime.controller import Controller
+from msa.runtime.errors import ApiError, Network, Refused
 from msa.runtime.freshness import Freshness
 from msa.runtime.health import Check, report
 from msa.runtime.informer import Informer
@@ -55,6 +57,38 @@ class HeldLease(Patient):
 
 
 @define
+class OwnLease(Patient):
+    """`LeaseLock` that nobody else wants; for as long as `error` is there it cannot be reached."""
+
+    stored: LeaseRecord | None = None
+    error: ApiError | None = None
+
+    def __attrs_post_init__(self) -> None:
+        super().__init__()
+
+    async def get(self) -> LeaseRecord | None:
+        await anyio.lowlevel.checkpoint()
+        if self.error is not None:
+            raise self.error
+        return self.stored
+
+    async def create(self, record: LeaseRecord) -> LeaseRecord:
+        return await self.update(record)
+
+    async def update(self, record: LeaseRecord) -> LeaseRecord:
+        await self.get()
+        self.stored = record
+        return record
+
+    async def wait_for_change(self, record: LeaseRecord | None, seconds: float) -> None:
+        raise AssertionError
+
+
+async def _no_answer() -> int:
+    return 0
+
+
+@define
 class Process:
     """A supervisor with one informer and one controller; what is special about it is set before `run`."""
 
@@ -62,24 +96,30 @@ class Process:
     prepare: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
     reconcile_seconds: float = 0.0
     standby: bool = False
+    lease: OwnLease | None = None
+    outage: Connectivity = field(factory=lambda: Connectivity(_no_answer, str))
+    queue: WorkQueue = field(init=False)
     checks: tuple[Check, ...] = ()
     idle: bool = False
     begun: int = 0
     finished: int = 0
+    failure: ApiError | None = None
 
     async def _reconcile(self, _key: Key) -> Result:
         self.begun += 1
         await anyio.sleep(self.reconcile_seconds)
+        if self.failure is not None:
+            raise self.failure
         self.finished += 1
         return Done()
 
     def supervisor(self) -> Supervisor:
         metrics = Metrics(CollectorRegistry())
         informer = Informer[Thing](self.server, Random(3), metrics)
-        queue = WorkQueue("test", Backoff(Random(1)), metrics)
+        self.queue = queue = WorkQueue("test", Backoff(Random(1)), metrics)
         informer.subscribe(lambda change: queue.add(change.key))
         elector = LeaderElector(
-            HeldLease(),
+            self.lease or HeldLease(),
             "one",
             Fence(),
             name="test",
@@ -96,7 +136,8 @@ class Process:
             ][: not self.idle],
             always={},
             leading={},
-            elector=elector if self.standby else None,
+            elector=elector if self.standby or self.lease else None,
+            servers=[self.outage],
             prepare=self.prepare,
             checks=self.checks,
         )
@@ -239,3 +280,66 @@ async def test_what_else_must_live_is_asked_by_the_liveness_probe(process: Proce
     process.checks = (lambda _now: "sending of Events: stuck",)
     answer = await report(process.supervisor()._alive())
     assert (answer.code, answer.body) == (503, b"sending of Events: stuck\n")
+
+
+async def test_a_lead_that_is_lost_stops_the_work_and_the_next_one_takes_it_up_where_it_was(
+    process: Process,
+) -> None:
+    """What was begun is done again, what came meanwhile is done too, and the caches were kept."""
+    process.server.put("a")
+    process.lease, process.reconcile_seconds = OwnLease(), 100
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(process.supervisor().run)
+        await anyio.sleep(5)
+        process.lease.error = Refused("away")
+        await anyio.sleep(50)
+        assert (process.begun, process.finished) == (1, 0)
+        process.server.put("b")
+        process.reconcile_seconds, process.lease.error = 0, None
+        await anyio.sleep(5)
+        assert process.finished == 2
+        assert sum("list" in request for request in process.server.requests) <= 1
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def test_a_signal_while_the_lead_is_lost_ends_the_process_at_once(process: Process) -> None:
+    process.lease = OwnLease()
+
+    async def lose() -> None:
+        await anyio.sleep(5)
+        assert process.lease is not None
+        process.lease.error = Refused("away")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lose)
+        assert await process.seconds_to_stop(60) < 0.1
+
+
+async def test_a_lead_that_is_lost_after_the_signal_ends_the_process(process: Process) -> None:
+    process.server.put("a")
+    process.lease, process.reconcile_seconds = OwnLease(), 100
+
+    async def lose() -> None:
+        await anyio.sleep(1)
+        assert process.lease is not None
+        process.lease.error = Refused("away")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lose)
+        assert await process.seconds_to_stop(6) < 8.1
+    assert process.begun == 1
+
+
+async def test_what_failed_in_an_outage_is_tried_again_as_soon_as_the_server_is_back(
+    process: Process,
+) -> None:
+    process.failure = Network("refused")
+    process.server.put("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(process.supervisor().run)
+        await anyio.sleep(60)
+        process.failure, process.outage.lost = None, True
+        process.outage.answered()
+        await anyio.sleep(0.01)
+        assert process.finished == 1
+        signal.raise_signal(signal.SIGTERM)
