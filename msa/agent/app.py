@@ -12,7 +12,6 @@ import anyio.abc
 import anyio.to_thread
 import structlog
 from attrs import frozen
-from prometheus_client import CollectorRegistry
 
 from msa.agent.anchor import Anchor, ConfigMap
 from msa.agent.cluster import ManagedCluster
@@ -45,6 +44,7 @@ from msa.runtime.leader import Fence, LeaderElector
 from msa.runtime.metrics import Metrics
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.recorder import EventRecorder
+from msa.runtime.registry import Registry
 from msa.runtime.result import Key
 from msa.runtime.store import Change
 from msa.runtime.supervisor import Addresses, StartError, Supervisor, Task
@@ -59,7 +59,7 @@ async def run(settings: AgentSettings) -> None:
         StartError: it cannot start as it was told to.
         CredentialError: one of the two clusters cannot be spoken to.
     """
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(Registry())
     fence = Fence()
     if not settings.leader_elect:
         fence.open_until(math.inf)  # a single replica may always write

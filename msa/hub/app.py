@@ -8,7 +8,6 @@ from random import Random, SystemRandom
 
 import anyio
 from attrs import field, frozen
-from prometheus_client import CollectorRegistry
 
 from msa.api import cluster as cluster_api
 from msa.api import names
@@ -33,6 +32,7 @@ from msa.runtime.informer import Informer
 from msa.runtime.leader import Fence, LeaderElector
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder
+from msa.runtime.registry import Registry
 from msa.runtime.supervisor import Addresses, StartError, Supervisor
 
 
@@ -43,7 +43,7 @@ async def run(settings: ManagerSettings) -> None:
         StartError: it cannot start as it was told to.
         CredentialError: the hub cannot be spoken to.
     """
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics(Registry())
     fence = Fence()
     if not settings.leader_elect:
         fence.open_until(math.inf)  # a single replica may always write

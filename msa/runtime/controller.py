@@ -24,6 +24,17 @@ def _nothing(_key: Key) -> Mapping[str, str]:
     return {}
 
 
+def _named(outcome: Result | Exception) -> str:
+    """What came of a reconcile, for the log."""
+    match outcome:
+        case RequeueAfter(seconds=seconds):
+            return f"again in {seconds:.1f} s"
+        case Terminal(reason=reason):
+            return reason
+        case _:
+            return type(outcome).__name__
+
+
 class Controller:
     """One reconciler with its queue and workers.
 
@@ -58,6 +69,8 @@ class Controller:
             for result in ("success", "requeue_after", "terminal", "error")
         }
         self._errors = metrics.reconcile_errors.labels(name)
+        self._panics = metrics.reconcile_panics.labels(name)
+        self._crashes: dict[Key, str] = {}  # what each key crashed with last
         self._terminal = metrics.terminal_errors.labels(name)
         self._seconds = metrics.reconcile_seconds.labels(name)
         self._active = metrics.active_workers.labels(name)
@@ -109,11 +122,19 @@ class Controller:
         if lag is not None:
             self._stale_timeouts.inc()
             self._freshness.give_up(key)
-        ours = {"controller": self.queue.name, "key": key, "reconcile_id": next(self._numbers)}
-        with structlog.contextvars.bound_contextvars(**{**self._bind(key), **ours}):
+        with structlog.contextvars.bound_contextvars(**self._context(key)):
             outcome = await self._attempt(key)
-            self._seconds.observe(anyio.current_time() - start)
+            seconds = anyio.current_time() - start
+            self._seconds.observe(seconds)
+            _log.debug("reconciled", result=_named(outcome), seconds=round(seconds, 3))
             self._answer(key, outcome)
+
+    def _context(self, key: Key) -> Mapping[str, object]:
+        ours = {"controller": self.queue.name, "key": key, "reconcile_id": next(self._numbers)}
+        try:
+            return {**self._bind(key), **ours}
+        except Exception:  # noqa: BLE001 - a key that cannot be told in parts is told as a whole
+            return ours
 
     async def _attempt(self, key: Key) -> Result | Exception:
         try:
@@ -139,21 +160,35 @@ class Controller:
                     retry_in=round(delay, 3),
                 )
             case Exception() as error:
-                self._results["error"].inc()
-                self._errors.inc()
-                delay = self.queue.retry(key)
-                _log.error("reconcile_crashed", retry_in=round(delay, 3), exc_info=error)
+                self._crashed(key, error)
             case Terminal(reason=reason):
                 self._results["terminal"].inc()
                 self._terminal.inc()
-                self.queue.forget(key)
+                self._forget(key)
                 _log.info("reconcile_refused", reason=reason)
             case RequeueAfter(seconds=seconds):
                 self._results["requeue_after"].inc()
-                self.queue.forget(key)
+                self._forget(key)
                 self.queue.add_after(key, seconds)
             case Done():
                 self._results["success"].inc()
-                self.queue.forget(key)
+                self._forget(key)
             case _:
                 assert_never(outcome)
+
+    def _crashed(self, key: Key, error: Exception) -> None:
+        """A bug: its trace is logged once for each key, until the key is done or fails otherwise."""
+        self._results["error"].inc()
+        self._errors.inc()
+        self._panics.inc()
+        delay = round(self.queue.retry(key), 3)
+        kind = type(error).__name__
+        if self._crashes.get(key) == kind:
+            _log.warning("reconcile_crashed_again", error=kind, retry_in=delay)
+            return
+        self._crashes[key] = kind
+        _log.error("reconcile_crashed", error=kind, retry_in=delay, exc_info=error)
+
+    def _forget(self, key: Key) -> None:
+        self._crashes.pop(key, None)
+        self.queue.forget(key)

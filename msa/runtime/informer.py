@@ -1,6 +1,7 @@
 """A reflector, a store and those who want to be told: the local copy of one resource and its changes.
 
-Handlers are told of every change in order, after the store has it. A handler that raises is a bug and takes the process down.
+Handlers are told of every change in order, after the store has it. One that raises is a bug, which is logged with the object's key;
+neither the watch nor the other handlers stop for it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,7 @@ class Informer(Generic[T]):
         self._writer = StoreWriter(self.store)
         self._transform = transform
         self._malformed = metrics.malformed.labels(source.resource)
+        self._handler_errors = metrics.handler_errors.labels(source.resource)
         self._handlers: list[Handler[T]] = []
         self._synced = anyio.Event()
         self._optional = optional
@@ -173,4 +175,8 @@ class Informer(Generic[T]):
 
     def _tell(self, change: Change[T]) -> None:
         for handler in self._handlers:
-            handler(change)
+            try:
+                handler(change)
+            except Exception:  # noqa: BLE001 - see the module
+                self._handler_errors.inc()
+                _log.exception("handler_failed", resource=self.resource, key=change.key)

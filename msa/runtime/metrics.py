@@ -68,6 +68,12 @@ class Metrics:
             controller,
             registry=registry,
         )
+        self.reconcile_panics = Counter(
+            "controller_runtime_reconcile_panics_total",
+            "Reconciles that ended in an exception nobody expected: bugs, logged as reconcile_crashed.",
+            controller,
+            registry=registry,
+        )
         self.terminal_errors = Counter(
             "controller_runtime_terminal_reconcile_errors_total",
             "Reconciles that only a change of the object can help.",
@@ -142,6 +148,12 @@ class Metrics:
         self.malformed = Counter(
             "msa_malformed_objects_total",
             "Objects that could not be read, and were left out.",
+            resource,
+            registry=registry,
+        )
+        self.handler_errors = Counter(
+            "msa_handler_errors_total",
+            "Changes that a handler failed on: bugs, logged as handler_failed.",
             resource,
             registry=registry,
         )

@@ -144,8 +144,19 @@ class EventRecorder:
             await self._step_aside()
             identity = self._pending.popleft()
             self._under_way, self._since = {identity: self._waiting.pop(identity)}, anyio.current_time()
-            await self._send(identity, self._under_way[identity])
-            self._under_way, self._since = {}, math.inf
+            try:
+                await self._send(identity, self._under_way[identity])
+            except anyio.get_cancelled_exc_class():
+                self._put_back(identity)
+                raise
+            finally:
+                self._under_way, self._since = {}, math.inf
+
+    def _put_back(self, identity: _Identity) -> None:
+        """The lead was lost: it is sent with the next one, unless the same has happened again meanwhile."""
+        if identity not in self._waiting:
+            self._pending.appendleft(identity)
+            self._waiting[identity] = self._under_way[identity]
 
     def problem(self, now: float) -> str | None:
         """An Event that does not get done, None while all is well.
@@ -168,6 +179,12 @@ class EventRecorder:
             if not created or isinstance(error, NotFound):
                 self._sent.pop(identity, None)
                 return
+        except Exception:  # noqa: BLE001 - one Event that cannot be written must not end the others
+            self._dropped.inc()
+            _log.exception(
+                "event_not_writable", type=event.type, reason=event.reason, object=event.regarding.name
+            )
+            return
         self._remember(identity, event)  # a bump that failed too: the next one tells its count along
 
     async def _write(self, event: EventRecord, *, created: bool) -> None:

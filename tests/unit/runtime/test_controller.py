@@ -241,4 +241,59 @@ async def test_a_lead_that_ends_in_the_middle_of_a_reconcile_is_no_warning(logge
     bench = Bench(Fenced("not leading"))
     bench.queue.add(A)
     await bench.run(1)
-    assert [line["log_level"] for line in logged] == ["debug"]
+    assert {line["log_level"] for line in logged} == {"debug"}
+
+
+@pytest.mark.parametrize(
+    "bug", [RecursionError("deep"), OverflowError("date value out of range"), AssertionError()]
+)
+async def test_a_bug_that_one_key_hits_is_logged_once_with_it_and_backed_off_while_the_others_go_on(
+    bug: Exception, logged: list[Any]
+) -> None:
+    asked: list[Key] = []
+    bench = Bench()
+
+    async def reconcile(key: Key) -> Result:
+        asked.append(key)
+        if key == A:
+            raise bug
+        return Done()
+
+    controller = Controller(
+        bench.queue, reconcile, workers=1, freshness=bench.freshness, metrics=bench.metrics
+    )
+    bench.queue.add(A)
+    with anyio.move_on_after(60):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(controller.run)
+            for number in range(10):
+                bench.queue.add(Key(f"b{number}"))
+                await anyio.sleep(1)
+    assert len(set(asked)) == 11
+    crashes = [line for line in logged if line["log_level"] == "error"]
+    assert [line["event"] for line in crashes] == ["reconcile_crashed"]
+    assert 5 < asked.count(A) < 30, "with backoff"
+    labels = {"controller": "test"}
+    panics = bench.metrics.registry.get_sample_value("controller_runtime_reconcile_panics_total", labels)
+    assert panics == asked.count(A)
+
+
+async def test_a_key_that_cannot_be_told_in_parts_is_reconciled_all_the_same() -> None:
+    bench = Bench()
+
+    def bind(_key: Key) -> dict[str, str]:
+        raise ValueError
+
+    bench.controller = Controller(
+        bench.queue, bench._reconcile, workers=1, freshness=bench.freshness, metrics=bench.metrics, bind=bind
+    )
+    bench.queue.add(A)
+    await bench.run(1)
+    assert len(bench.asked) == 1
+
+
+async def test_at_debug_each_reconcile_says_what_came_of_it(logged: list[Any]) -> None:
+    bench = Bench(RequeueAfter(5), Terminal("NoUse"))
+    bench.queue.add(A)
+    await bench.run(7)
+    assert [line["result"] for line in logged if line["event"] == "reconciled"] == ["again in 5.0 s", "NoUse"]

@@ -1,5 +1,6 @@
 from contextlib import AbstractAsyncContextManager
 from random import Random
+from typing import Any
 
 import anyio
 import pytest
@@ -258,3 +259,48 @@ async def test_a_copy_that_was_never_complete_is_as_old_as_the_first_attempt(
         await anyio.sleep(100)
         assert informer.age(anyio.current_time()) == pytest.approx(100)
         tasks.cancel_scope.cancel()
+
+
+async def test_a_handler_that_raises_costs_neither_the_watch_nor_the_other_handlers(
+    server: ScriptedServer, informer: Informer[Thing], registry: CollectorRegistry, logged: list[Any]
+) -> None:
+    told: list[str] = []
+
+    def broken(change: Change[Thing]) -> None:
+        raise RecursionError(change.key)
+
+    informer.subscribe(broken)
+    informer.subscribe(lambda change: told.append(change.key))
+    server.put("a")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.put("b")
+        await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert told == ["ns/a", "ns/b"]
+    failed = [line["key"] for line in logged if line["event"] == "handler_failed"]
+    assert failed == ["ns/a", "ns/b"]
+    assert registry.get_sample_value("msa_handler_errors_total", {"resource": "things.test"}) == 2
+
+
+@pytest.mark.parametrize("bug", [OverflowError("date"), RecursionError("deep"), KeyError("x")])
+async def test_an_object_that_a_transform_trips_over_is_left_out_and_the_others_are_kept(
+    server: ScriptedServer, registry: CollectorRegistry, bug: Exception
+) -> None:
+    def transform(thing: Thing) -> Thing:
+        if thing.metadata.name == "bad":
+            raise bug
+        return thing
+
+    informer = Informer[Thing](server, Random(3), Metrics(registry), transform=transform)
+    server.put("bad")
+    server.put("good")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.put("bad")
+        server.put("better")
+        await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert sorted(thing.metadata.name for thing in informer.store.values()) == ["better", "good"]

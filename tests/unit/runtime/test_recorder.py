@@ -186,3 +186,31 @@ async def test_an_event_that_hangs_is_told_to_the_liveness_probe(now: Callable[[
         await anyio.sleep(900)
         assert recorder.problem(anyio.current_time()) is None
         tasks.cancel_scope.cancel()
+
+
+async def test_an_event_that_cannot_be_written_does_not_end_the_others(now: Callable[[], datetime]) -> None:
+    """A message with half a character in it, say, which no JSON can hold."""
+
+    class Choosy(Sink):
+        async def create(self, event: EventRecord) -> None:
+            event.message.encode()
+            await super().create(event)
+
+    sink = Choosy()
+    recorder = EventRecorder(sink, now, Metrics(CollectorRegistry()))
+    recorder.record(OBJECT, "Normal", "Issued", "\ud800")
+    recorder.record(OBJECT, "Normal", "Issued", "a token")
+    await _send(recorder)
+    assert [event.message for _, event in sink.created] == ["a token"]
+
+
+async def test_an_event_that_was_under_way_when_the_lead_was_lost_is_sent_with_the_next(
+    now: Callable[[], datetime],
+) -> None:
+    sink = Sink(seconds=5)
+    recorder = EventRecorder(sink, now, Metrics(CollectorRegistry()))
+    recorder.record(OBJECT, "Normal", "Issued", "a token")
+    await _send(recorder, 1)
+    assert recorder.problem(anyio.current_time() + 1000) is None, "it is not under way any more"
+    await _send(recorder, 10)
+    assert [event.count for _, event in sink.created] == [1]
