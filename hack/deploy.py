@@ -107,7 +107,7 @@ class Deployer:
             "-n",
             names.HUB_NAMESPACE,
             "-l",
-            f"addon-manager={names.ADDON}",
+            f"open-cluster-management.io/addon={names.ADDON}",
             "-o",
             "json",
         ]

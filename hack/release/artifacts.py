@@ -87,7 +87,7 @@ class Artifacts:
 
     def image(self) -> None:
         """As an OCI archive, for this machine's kind of processor. Raises EngineError, NotInstalled, BaseImageError."""
-        builder, name = engine.find(), f"{names.IMAGE}:v{self.version}"
+        builder, name = engine.find(), f"{names.IMAGE}:{names.TAG_PREFIX}{self.version}"
         build.build(builder, name, base="auto")
         builder.archive(name, self.folder / f"{names.ADDON}-{self.version}-{binaries.machine()}.oci.tar")
 

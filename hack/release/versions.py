@@ -9,7 +9,7 @@ from attrs import frozen
 from msa.api import names
 
 _CHART = "manifests/charts/managed-serviceaccount/Chart.yaml"
-_TAG = re.compile(re.escape(names.IMAGE) + r":v([^\s\"']+)")
+_TAG = re.compile(re.escape(f"{names.IMAGE}:{names.TAG_PREFIX}") + r"([^\s\"']+)")
 _SAYINGS = {
     "msa/__init__.py": [re.compile(r'^__version__ = "(.+)"')],
     _CHART: [re.compile(r"^version: (\S+)"), re.compile(r"^appVersion: (\S+)")],

@@ -34,6 +34,9 @@ MANAGER_LEADER_LEASE: Final = "managed-serviceaccount-addon-manager"
 
 HUB_NAMESPACE: Final = "open-cluster-management-addon"
 IMAGE: Final = "quay.io/open-cluster-management/managed-serviceaccount"
+TAG_PREFIX: Final = "msa-v"
+"""Of the tags of our images: under the image's name the Go addon has published v0.1.0 and others."""
+
 DEFAULT_INSTALL_NAMESPACE: Final = "open-cluster-management-agent-addon"
 
 NAMESPACE_NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")

@@ -4,19 +4,23 @@ from functools import partial
 from pathlib import Path
 
 import click
+import structlog
 
 import msa
 from msa.api import names
 from msa.cli import logs
 from msa.cli.options import Label, common, explained, pod_namespace, switch
 from msa.hub.settings import DeployMode, ManagerSettings
+from msa.policy.gates import RENAMED
+
+_log = structlog.get_logger(__name__)
 
 
 def _options() -> list[click.Parameter]:
     return [
         click.Option(
             ["--agent-image-name", "agent_image"],
-            default=f"{names.IMAGE}:v{msa.__version__}",
+            default=f"{names.IMAGE}:{names.TAG_PREFIX}{msa.__version__}",
             show_default=True,
             help="Image of the agents that are deployed.",
         ),
@@ -74,6 +78,8 @@ def _run(log_level: str, deploy_mode: str, **values: object) -> None:
     from msa.hub import app  # noqa: PLC0415
 
     settings = ManagerSettings(deploy_mode=DeployMode(deploy_mode), **values)  # type: ignore[arg-type]  # click has converted each by its option's type
+    for gate in settings.feature_gates.renamed:
+        _log.warning("feature_gate_renamed", gate=gate, use=RENAMED[gate])
     execute("manager", partial(app.run, settings))
 
 

@@ -7,7 +7,7 @@ import click
 
 from msa.api import names
 from msa.cli import logs
-from msa.policy.gates import FeatureGates
+from msa.policy.gates import RENAMED, FeatureGates
 
 _TRUE = ("true", "1", "t", "yes")
 _FALSE = ("false", "0", "f", "no")
@@ -48,14 +48,18 @@ class Gates(click.ParamType[FeatureGates]):
     ) -> FeatureGates:
         if isinstance(value, FeatureGates):
             return value
-        gates = dict.fromkeys(self._known, False)
+        gates, renamed = dict.fromkeys(self._known, False), []
         for pair in filter(None, (part.strip() for part in str(value).split(","))):
-            gate, _, setting = pair.partition("=")
+            name, _, setting = pair.partition("=")
+            gate = RENAMED.get(name, name)
             if gate not in gates:
                 self.fail(f"unknown feature gate {gate!r}; known are {', '.join(self._known)}", param, ctx)
             gates[gate] = Switch().convert(setting, param, ctx)
+            renamed += [name] if name != gate else []
         return FeatureGates(
-            ephemeral_identity=gates["EphemeralIdentity"], cluster_profile=gates["ClusterProfile"]
+            ephemeral_identity=gates["EphemeralIdentity"],
+            cluster_profile=gates["ClusterProfile"],
+            renamed=tuple(renamed),
         )
 
 

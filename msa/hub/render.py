@@ -72,6 +72,7 @@ def manifests(workload: Workload, *, ephemeral: bool, pull_secret: PullSecret | 
     if workload.proxy_ca:
         objects.append(_proxy_ca(workload))
     if pull_secret is not None:
+        deployment["spec"]["template"]["spec"]["imagePullSecrets"] = [{"name": names.PULL_SECRET}]
         objects.append(_pull_secret(workload.namespace, pull_secret))
     if workload.monitor_labels is not None:
         objects.append(_service_monitor(workload.namespace, workload.monitor_labels))

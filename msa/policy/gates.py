@@ -1,6 +1,11 @@
 """Feature gates: behaviour that is switched on by name."""
 
+from typing import Final
+
 from attrs import frozen
+
+RENAMED: Final = {"ClusterProfileCredSyncer": "ClusterProfile"}
+"""Gates of the Go addon's chart 0.10, and what they are called now."""
 
 
 @frozen
@@ -10,7 +15,9 @@ class FeatureGates:
     Attributes:
         ephemeral_identity: delete a ManagedServiceAccount when its `ttlSecondsAfterCreation` is over.
         cluster_profile: copy credentials to ClusterProfiles.
+        renamed: gates that were given by an old name.
     """
 
     ephemeral_identity: bool = False
     cluster_profile: bool = False
+    renamed: tuple[str, ...] = ()

@@ -76,14 +76,25 @@ def driver(addon: ManagedClusterAddOn) -> str:
 
 
 def install_namespace(addon: ManagedClusterAddOn, config: DeploymentConfig | None) -> str:
-    """Where the agent is installed on the managed cluster: the configuration first, then the object's own word, then the default."""
-    candidates = (
+    """Where the agent is installed on the managed cluster.
+
+    The first that names another namespace than the default: the configuration, the annotation, the spec. The API server writes the
+    default into all three, so the default there is nobody's wish. Else a running agent stays where it is: moved, it would create all
+    ServiceAccounts anew, and whatever was granted to them would be lost.
+    """
+    asked = (
         config.spec.agent_install_namespace if config is not None else "",
         addon.metadata.annotation(api.ANNOTATION_INSTALL_NAMESPACE),
         addon.spec.install_namespace,
-        names.DEFAULT_INSTALL_NAMESPACE,
     )
-    return next(candidate for candidate in candidates if candidate)
+    explicit = (name for name in asked if name not in ("", names.DEFAULT_INSTALL_NAMESPACE))
+    return next(explicit, _running_in(addon) or names.DEFAULT_INSTALL_NAMESPACE)
+
+
+def _running_in(addon: ManagedClusterAddOn) -> str:
+    """The cluster's side may write the status: what cannot be a namespace is ignored."""
+    stored = addon.status.namespace
+    return stored if names.NAMESPACE_NAME.fullmatch(stored) else ""
 
 
 def is_ours(addon: ManagedClusterAddOn) -> bool:

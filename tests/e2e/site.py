@@ -80,7 +80,7 @@ class Site:
         return _pods(self.managed, self.install_namespace, f"addon-agent={names.ADDON}")
 
     def manager_pods(self) -> list[dict[str, Any]]:
-        return _pods(self.hub, names.HUB_NAMESPACE, f"addon-manager={names.ADDON}")
+        return _pods(self.hub, names.HUB_NAMESPACE, f"open-cluster-management.io/addon={names.ADDON}")
 
     def wait_agent(self) -> None:
         """Until all its pods are as its Deployment says."""

@@ -44,9 +44,13 @@ def guarded(home: Path) -> Iterator[Cluster]:
         )
         for cluster in ("c1", "c10"):
             ensure_namespace(hub, cluster)
+            hub.kubectl("label", "namespace", cluster, f"open-cluster-management.io/cluster-name={cluster}")
         # A policy takes effect a little after it is there.
         assert wait_until(lambda: "an agent" in _write(hub, _agent("c1"), _secret("x", labels={})), 10)
         yield hub
+
+
+_OF_ARGO = {names.LABEL_MANAGED: "true", "argocd.argoproj.io/secret-type": "cluster"}
 
 
 def _secret(name: str, namespace: str = "c1", **changes: Any) -> dict[str, Any]:
@@ -55,6 +59,7 @@ def _secret(name: str, namespace: str = "c1", **changes: Any) -> dict[str, Any]:
         "v1", "Secret", name, namespace, type="Opaque", data={"token": "YQ==", "ca.crt": "YQ=="}
     )
     body["metadata"] |= {"labels": labels, "ownerReferences": changes.pop("owners", [])}
+    body["metadata"] |= {mark: changes.pop(mark) for mark in ("finalizers", "annotations") if mark in changes}
     return body | changes
 
 
@@ -72,6 +77,10 @@ _TYPED = {"annotations": {"kubernetes.io/service-account.name": "default"}}
     [
         (_secret("good"), "secret/good created"),
         (_secret("early", data={"ca.crt": "YQ=="}), "secret/early created"),
+        (_secret("marked", annotations={names.ANNOTATION_REQUESTED: "x"}), "secret/marked created"),
+        (_secret("stuck", finalizers=["example.com/stay"]), "adds no finalizer"),
+        (_secret("seen", labels=_OF_ARGO), "adds no label"),
+        (_secret("noted", annotations={"example.com/note": "x"}), "adds only annotations"),
         (_secret("bare", labels={}), "with the label"),
         (_secret("no", labels={names.LABEL_MANAGED: "false"}), "with the label"),
         (_secret("more", data={"token": "YQ==", "kubeconfig": "YQ=="}), "only the keys"),
@@ -100,7 +109,7 @@ def test_an_agent_changes_and_deletes_what_the_addon_made(guarded: Cluster, who:
     ours, lost = _secret("mine"), _secret("lost", labels={}, owners=owners)
     apply(guarded, ours, lost)
     for body in (ours, _secret("lost", owners=owners)):
-        assert "configured" in _write(guarded, who, body | {"data": {"token": "Yg=="}}, "apply")
+        assert "replaced" in _write(guarded, who, body | {"data": {"token": "Yg=="}}, "replace")
         assert "deleted" in _deleted(guarded, who, body["metadata"]["name"])
     assert "with the label" in _write(guarded, who, _secret("mine", labels={}), "replace")
 
@@ -126,6 +135,29 @@ def test_an_agent_leaves_alone_what_others_made(
     assert "not made by" in _deleted(guarded, who, "lost")
 
 
+@pytest.mark.parametrize("who", [_agent("c1"), _by_token("c1")], ids=["certificate", "token"])
+def test_what_others_put_on_a_secret_stays_through_an_agents_writes_and_no_more_of_it_is_added(
+    guarded: Cluster, who: list[str]
+) -> None:
+    marks: dict[str, Any] = {"annotations": {"backup": "yes"}, "finalizers": ["example.com/stay"]}
+    guarded.kubectl("create", "-f", "-", stdin=json.dumps(_secret("kept", labels=_OF_ARGO, **marks)))
+    try:
+        patch = ["patch", *who, "--dry-run=server", "-n", "c1", "secret", "kept", "--type=merge"]
+        ours = {"metadata": {"annotations": {names.ANNOTATION_REQUESTED: "x"}}, "data": {"token": None}}
+        assert "patched" in guarded.kubectl(*patch, "-p", json.dumps(ours))
+        for added, says in (
+            ({"finalizers": ["example.com/stay", "example.com/longer"]}, "adds no finalizer"),
+            ({"labels": {"argocd.argoproj.io/secret-type": "repository"}}, "adds no label"),
+            ({"annotations": {"backup": "no"}}, "adds only annotations"),
+        ):
+            assert says in guarded.kubectl(*patch, "-p", json.dumps({"metadata": added}), check=False)
+    finally:
+        guarded.kubectl(
+            "patch", "secret", "kept", "-n", "c1", "--type=merge", '-p={"metadata":{"finalizers":null}}'
+        )
+        guarded.kubectl("delete", "secret", "kept", "-n", "c1")
+
+
 def _keeper(hub: Cluster) -> dict[str, Any]:
     """An owner that exists, so that the garbage collector leaves the Secret, whose other owner does not."""
     namespace = get(hub, "namespace", "c1")
@@ -134,6 +166,46 @@ def _keeper(hub: Cluster) -> dict[str, Any]:
 
 def _deleted(hub: Cluster, who: list[str], name: str) -> str:
     return hub.kubectl("delete", *who, "--dry-run=server", "-n", "c1", "secret", name, check=False)
+
+
+def _identity(name: str, namespace: str = "c1", **spec: Any) -> dict[str, Any]:
+    return kubernetes_object(f"{names.GROUP}/v1beta1", names.KIND, name, namespace, spec=spec)
+
+
+_PLACED: dict[str, Any] = {"placementRef": {"name": "p"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "warning"),
+    [
+        (_identity("plain"), ""),
+        (_identity("mortal", ttlSecondsAfterCreation=60), "the feature gate EphemeralIdentity is off"),
+        (
+            _identity("placed", **_PLACED),
+            "spec.placementRef has no effect in the namespace of a managed cluster",
+        ),
+        (_identity("fleet", "default", **_PLACED), ""),
+    ],
+    ids=lambda value: value["metadata"]["name"] if isinstance(value, dict) else "",
+)
+def test_a_field_without_effect_is_accepted_with_a_warning(
+    guarded: Cluster, body: dict[str, Any], warning: str
+) -> None:
+    said = _warned(guarded, body)
+    assert "created" in said
+    assert warning in said
+    assert warning or "Warning" not in said
+
+
+def test_a_label_without_effect_is_accepted_with_a_warning(guarded: Cluster) -> None:
+    body = _identity("synced")
+    body["metadata"]["labels"] = {names.LABEL_SYNC_TO_PROFILE: "true"}
+    assert "the feature gate ClusterProfile is off" in _warned(guarded, body)
+
+
+def _warned(hub: Cluster, body: dict[str, Any]) -> str:
+    """What kubectl prints, warnings included."""
+    return hub.kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(body), check=False)
 
 
 def test_others_are_not_held_to_that(guarded: Cluster) -> None:

@@ -66,7 +66,7 @@ def test_one_target_cluster_gets_an_addon_of_its_own(release: Release) -> None:
 
 
 def test_the_managers_pod_may_run_where_pods_are_restricted(release: Release) -> None:
-    release.install("--set=replicas=2,networkPolicy.enabled=true")
+    release.install("--set=replicas=2")
     template = get(release.hub, _DEPLOYMENT, "-n", names.HUB_NAMESPACE)["spec"]["template"]
     enforced = {"pod-security.kubernetes.io/enforce": "restricted"}
     apply(

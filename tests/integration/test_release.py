@@ -156,7 +156,9 @@ def test_the_charts_package_lints_and_renders_its_own_version(dist: Path) -> Non
     assert helm("lint", "--strict", "--quiet", package).strip() == ""
     shown = yaml.safe_load(helm("show", "chart", package))
     assert (shown["version"], shown["appVersion"]) == (msa.__version__, msa.__version__)
-    assert f'image: "{names.IMAGE}:v{msa.__version__}"' in helm("template", names.ADDON, package)
+    assert f'image: "{names.IMAGE}:{names.TAG_PREFIX}{msa.__version__}"' in helm(
+        "template", names.ADDON, package
+    )
     assert names.PLURAL in helm("show", "crds", package)
 
 
@@ -170,7 +172,7 @@ def test_the_installer_is_applied_to_an_empty_hub_in_one_go(dist: Path, plane: C
     assert plane.kubectl("diff", "-f", file) == ""
     deployment = get(plane, "deployment", _MANAGER, "-n", names.HUB_NAMESPACE)
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"{names.IMAGE}:v{msa.__version__}"
+    assert container["image"] == f"{names.IMAGE}:{names.TAG_PREFIX}{msa.__version__}"
     plane.kubectl("wait", "--for=condition=Established", f"crd/{names.PLURAL}.{names.GROUP}")
 
 

@@ -159,7 +159,10 @@ def test_one_upgrade_takes_over_from_another_program_of_the_same_names(
     after = get(release.hub, *_DEPLOYMENT)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     template = after["spec"]["template"]
-    assert template["metadata"]["labels"] == {"app": "old", "addon-manager": "managed-serviceaccount"}
+    assert template["metadata"]["labels"] == {
+        "app": "old",
+        "open-cluster-management.io/addon": "managed-serviceaccount",
+    }
     assert [container["name"] for container in template["spec"]["containers"]] == ["manager"]
     assert get(release.hub, "clusterrole", "--field-selector=metadata.name=old-rights")["items"] == []
     assert get(release.hub, "msa", "kept", "-n", "default")

@@ -33,6 +33,8 @@ def _objects(text: str) -> dict[tuple[str, str], Any]:
 
 def _leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     for name, part in schema.get("properties", {}).items():
+        if part.get("deprecated"):
+            continue
         yield f"{path}{name}", part
         yield from _leaves(part, f"{path}{name}.")
 
@@ -98,7 +100,8 @@ def test_values_of_an_older_chart_are_enough() -> None:
     unknown = ("resources", "crds", "admissionPolicy", "networkPolicy", "featureGates", "prometheus")
     objects = _objects(render(*(f"--set={name}=null" for name in unknown)))
     assert ("ValidatingAdmissionPolicy", "managed-serviceaccount-addon-agent") in objects
-    assert not {"NetworkPolicy", "ServiceMonitor"} & {kind for kind, _ in objects}
+    assert ("NetworkPolicy", "managed-serviceaccount-addon-manager") in objects
+    assert "ServiceMonitor" not in {kind for kind, _ in objects}
 
 
 def test_a_hub_without_admission_policies_is_given_none() -> None:
@@ -109,7 +112,7 @@ def test_a_hub_without_admission_policies_is_given_none() -> None:
 @pytest.mark.parametrize(
     ("tag", "image"),
     [
-        ("", f"{names.IMAGE}:v{msa.__version__}"),
+        ("", f"{names.IMAGE}:{names.TAG_PREFIX}{msa.__version__}"),
         ("v2", f"{names.IMAGE}:v2"),
         (f"sha256:{'a' * 64}", f"{names.IMAGE}@sha256:{'a' * 64}"),
     ],
@@ -175,3 +178,117 @@ def test_kustomize_renders_what_the_chart_renders(folder: Any, flags: list[str])
 def test_a_value_that_cannot_be_meant_is_refused_by_its_name(flag: str, name: str) -> None:
     with pytest.raises(HelmError, match=name):
         render(flag)
+
+
+_MANAGER = ("Deployment", "managed-serviceaccount-addon-manager")
+
+
+def test_one_replica_ends_before_the_next_begins_and_several_take_turns() -> None:
+    strategies = [
+        _objects(render(f"--set=replicas={replicas}"))[_MANAGER]["spec"]["strategy"] for replicas in (1, 2)
+    ]
+    assert strategies == [{"type": "Recreate"}, {"type": "RollingUpdate"}]
+
+
+def test_the_deployments_selector_is_that_of_the_go_addons_chart() -> None:
+    """It cannot be changed, so either chart must be able to upgrade what the other installed."""
+    objects = _objects(render("--set=replicas=2"))
+    selector = {"open-cluster-management.io/addon": "managed-serviceaccount"}
+    assert objects[_MANAGER]["spec"]["selector"]["matchLabels"] == selector
+    template = _objects(render("--set=hubDeployMode=AddOnTemplate"))[
+        "AddOnTemplate", "managed-serviceaccount-addon"
+    ]
+    (agent,) = [
+        item
+        for item in template["spec"]["agentSpec"]["workload"]["manifests"]
+        if item["kind"] == "Deployment"
+    ]
+    assert agent["spec"]["selector"]["matchLabels"] == {"addon-agent": "managed-serviceaccount"}
+    for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
+        spec = next(item["spec"] for (found, _), item in objects.items() if found == kind)
+        chosen = spec["selector"] if kind != "NetworkPolicy" else spec["podSelector"]
+        assert chosen.get("matchLabels", chosen) == selector
+
+
+def test_the_target_clusters_agent_is_installed_where_the_go_addons_chart_installs_it() -> None:
+    """Without a cluster to look at, too: GitOps renders the chart so."""
+    addon = _objects(render("--set=agentInstallAll=false,targetCluster=c1"))[
+        "ManagedClusterAddOn", names.ADDON
+    ]
+    assert addon["metadata"]["namespace"] == "c1"
+    assert addon["spec"] == {"installNamespace": "open-cluster-management-managed-serviceaccount"}
+
+
+def test_what_ocm_goes_by_stays_when_the_release_goes() -> None:
+    objects = _objects(render("--set=targetCluster=c1"))
+    for kind, name in (
+        ("ManagedClusterSetBinding", "global"),
+        ("Placement", "global"),
+        ("ManagedClusterAddOn", names.ADDON),
+    ):
+        assert objects[kind, name]["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+@pytest.mark.parametrize(("secret", "named"), [("", None), ("pull", [{"name": names.PULL_SECRET}])])
+def test_a_templates_agent_names_a_pull_secret_only_where_one_is_configured(secret: str, named: Any) -> None:
+    objects = _objects(render("--set=hubDeployMode=AddOnTemplate", f"--set=agentImagePullSecret={secret}"))
+    manifests = objects["AddOnTemplate", "managed-serviceaccount-addon"]["spec"]["agentSpec"]["workload"][
+        "manifests"
+    ]
+    (pod,) = [item["spec"]["template"]["spec"] for item in manifests if item["kind"] == "Deployment"]
+    assert pod.get("imagePullSecrets") == named
+
+
+def test_the_old_name_of_a_gate_is_taken_and_means_the_same() -> None:
+    assert render("--set=featureGates.clusterProfileCredSyncer=true") == render(
+        "--set=featureGates.clusterProfile=true"
+    )
+
+
+_ALERTS = ("--set=prometheus.enabled=true,prometheus.alerts=true",)
+
+
+def _rules(*flags: str) -> str:
+    return json.dumps(_objects(render(*_ALERTS, *flags))["PrometheusRule", "managed-serviceaccount"])
+
+
+def test_where_runbooks_are_and_what_jobs_are_called_are_values() -> None:
+    rules = _rules(
+        "--set=prometheus.runbookURL=https://wiki.example/msa/,prometheus.jobs.manager=hub-msa,prometheus.jobs.agent=a.*"
+    )
+    assert "https://wiki.example/msa/MsaAgentAbsent.md" in rules
+    assert "docs/runbooks" not in rules
+    for matcher in ('job=~\\"hub-msa\\"', 'job=~\\"a.*\\"', 'job=~\\"hub-msa|a.*\\"'):
+        assert matcher in rules
+    assert "managed-serviceaccount-addon-manager.*" not in rules
+
+
+def test_by_default_the_alerts_are_those_of_the_file() -> None:
+    stored = yaml.safe_load((CHART / "files/alerts.yaml").read_text())
+    both = ".*managed-serviceaccount-addon-manager.*|.*managed-serviceaccount-addon-agent.*"
+    rules = json.loads(_rules().replace(both, ".*managed-serviceaccount-addon-(manager|agent).*"))
+    assert rules["spec"] == stored
+
+
+def _maps(part: Any) -> Iterator[dict[str, Any]]:
+    """Every map in it."""
+    if isinstance(part, dict):
+        yield part
+    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _maps(value)
+
+
+@pytest.mark.parametrize("mode", list(BASES))
+def test_atomic_fields_leave_no_default_to_the_server(mode: str) -> None:
+    """Who applies such a field server-side after another manager has a conflict: the stored one has more in it."""
+    parts = list(_maps(list(yaml.safe_load_all(render(f"--set=hubDeployMode={mode}")))))
+    assert [
+        part["fieldRef"] for part in parts if "apiVersion" not in part.get("fieldRef", {"apiVersion": ""})
+    ] == []
+    ports = [port for part in parts for port in part.get("ports", ())]
+    assert [port for port in ports if "protocol" not in port] == []
+    matched = [part["matchConstraints"] for part in parts if "matchConstraints" in part]
+    assert [
+        part for part in matched if {"matchPolicy", "namespaceSelector", "objectSelector"} - part.keys()
+    ] == []
+    assert [rule for part in matched for rule in part["resourceRules"] if "scope" not in rule] == []

@@ -189,6 +189,8 @@ _ON_THE_CLUSTER = {
         ),
         _right("leases.coordination.k8s.io", _ANY, "create"),
         _right("configmaps", names.ANCHOR, f"get {_READ}"),
+        # The annotation on it that releases held deletions.
+        _right("deployments.apps", names.AGENT_DEPLOYMENT, "get"),
     },
     ("ClusterRole", _AGENT): {
         _right("tokenreviews.authentication.k8s.io", _ANY, "create"),

@@ -21,10 +21,10 @@ _CHART = "manifests/charts/managed-serviceaccount/Chart.yaml"
 _FILES = {
     "msa/__init__.py": '"""Words."""\n\n__version__ = "1.2.3"\n',
     _CHART: "name: it\nversion: 1.2.3\nappVersion: 1.2.3\n",
-    "manifests/default/hub.yaml": "image: quay.io/open-cluster-management/managed-serviceaccount:v1.2.3\n",
+    "manifests/default/hub.yaml": "image: quay.io/open-cluster-management/managed-serviceaccount:msa-v1.2.3\n",
     "manifests/overlays/addontemplate/hub.yaml": (
-        'image: "quay.io/open-cluster-management/managed-serviceaccount:v1.2.3"\n'
-        "- --agent-image-name=quay.io/open-cluster-management/managed-serviceaccount:v1.2.3\n"
+        'image: "quay.io/open-cluster-management/managed-serviceaccount:msa-v1.2.3"\n'
+        "- --agent-image-name=quay.io/open-cluster-management/managed-serviceaccount:msa-v1.2.3\n"
     ),
     "CHANGELOG.md": "# Changelog\n\n## 1.2.3 - 2026-11-25\n\n- New.\n\n## 1.2.2 - 2026-10-01\n",
 }

@@ -74,6 +74,7 @@ def test_the_objects_are_those_of_the_contract() -> None:
         ("ClusterRoleBinding", ROLE),
         ("Deployment", "managed-serviceaccount-addon-agent"),
         ("Service", "managed-serviceaccount-addon-agent-metrics"),
+        ("NetworkPolicy", "managed-serviceaccount-addon-agent"),
     ]
 
 
@@ -101,7 +102,7 @@ def test_the_agent_runs_with_the_arguments_of_the_contract(ephemeral: bool, text
         "--lease-health-check=true",
         f"--feature-gates=EphemeralIdentity={text}",
     ]
-    assert container["ports"] == [{"name": "metrics", "containerPort": 38080}]
+    assert container["ports"] == [{"name": "metrics", "containerPort": 38080, "protocol": "TCP"}]
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": 8000}
 
 
@@ -165,7 +166,8 @@ def test_the_pull_secret_is_copied_only_if_there_is_one() -> None:
     copied = rendered(pull_secret=PULL_SECRET)["Secret", name]
     assert copied["type"] == "kubernetes.io/dockerconfigjson"
     assert copied["data"] == PULL_SECRET.data
-    assert pod(rendered())["imagePullSecrets"] == [{"name": name}]
+    assert pod(rendered(pull_secret=PULL_SECRET))["imagePullSecrets"] == [{"name": name}]
+    assert "imagePullSecrets" not in pod(rendered()), "the kubelet warns of a Secret that does not exist"
 
 
 def test_the_pull_secret_cannot_be_printed() -> None:
@@ -196,7 +198,9 @@ def test_the_service_and_the_deployment_select_the_agents_pods() -> None:
     assert deployment["selector"]["matchLabels"] == labels
     service = objects["Service", "managed-serviceaccount-addon-agent-metrics"]["spec"]
     assert service["selector"] == labels
-    assert service["ports"] == [{"name": "metrics", "port": 38080, "targetPort": "metrics"}]
+    assert service["ports"] == [
+        {"name": "metrics", "port": 38080, "protocol": "TCP", "targetPort": "metrics"}
+    ]
 
 
 @pytest.mark.parametrize("ephemeral", [False, True])

@@ -228,20 +228,30 @@ def test_the_only_configuration_supported_is_the_deployment_config() -> None:
     )
 
 
+_DEFAULT = "open-cluster-management-agent-addon"
+
+
 @pytest.mark.parametrize(
-    ("config", "annotation", "spec", "expected"),
+    ("config", "annotation", "spec", "status", "expected"),
     [
-        ("", "", "", "open-cluster-management-agent-addon"),
-        ("", "", "of-the-spec", "of-the-spec"),
-        ("", "of-the-annotation", "of-the-spec", "of-the-annotation"),
-        ("of-the-config", "of-the-annotation", "of-the-spec", "of-the-config"),
-        ("of-the-config", "", "", "of-the-config"),
+        ("", "", "", "", _DEFAULT),
+        ("", "", "of-the-spec", "", "of-the-spec"),
+        ("", "of-the-annotation", "of-the-spec", "", "of-the-annotation"),
+        ("of-the-config", "of-the-annotation", "of-the-spec", "", "of-the-config"),
+        ("of-the-config", "", "", "running-in", "of-the-config"),
+        ("", "", "of-the-spec", "running-in", "of-the-spec"),
+        ("", "", "", "running-in", "running-in"),
+        # The API server writes the default into fields that were left out.
+        (_DEFAULT, _DEFAULT, _DEFAULT, "running-in", "running-in"),
+        (_DEFAULT, "", "of-the-spec", "", "of-the-spec"),
+        ("", "", "", "Not A Namespace", _DEFAULT),
+        ("", "", "", "x" * 64, _DEFAULT),
     ],
 )
-def test_the_namespace_is_the_configs_then_the_annotations_then_the_specs_then_the_default(
-    config: str, annotation: str, spec: str, expected: str
+def test_a_running_agent_moves_only_to_a_namespace_that_somebody_asks_for(
+    config: str, annotation: str, spec: str, status: str, expected: str
 ) -> None:
-    asked = replace(addon(), spec=AddonSpec(install_namespace=spec))
+    asked = replace(addon(), spec=AddonSpec(install_namespace=spec), status=AddonStatus(namespace=status))
     asked = replace(asked, metadata=replace(asked.metadata, annotations={ANNOTATION: annotation}))
     stored = DeploymentConfig(
         ObjectMeta(name="one"), DeploymentConfigSpec(agent_install_namespace=config), "hash"

@@ -1,5 +1,6 @@
 {{- define "msa.image" -}}
-{{- $tag := .Values.tag | default (printf "v%s" .Chart.AppVersion) -}}
+{{- /* The Go addon has tags v0.x under the same name: ours exists only once this version is released. */ -}}
+{{- $tag := .Values.tag | default (printf "msa-v%s" .Chart.AppVersion) -}}
 {{ .Values.image }}{{ hasPrefix "sha256:" $tag | ternary "@" ":" }}{{ $tag }}
 {{- end }}
 
@@ -9,13 +10,13 @@ app.kubernetes.io/name: managed-serviceaccount
 app.kubernetes.io/part-of: open-cluster-management
 {{- end }}
 
-{{/* What selects the manager's pods. */}}
+{{/* What selects the manager's pods: the same as in the Go addon's chart, so that either chart can upgrade a Deployment of the other. */}}
 {{- define "msa.selector" -}}
-addon-manager: managed-serviceaccount
+open-cluster-management.io/addon: managed-serviceaccount
 {{- end }}
 
 {{/*
-A Deployment's selector can never be changed, so one that is there keeps its own: so the Go addon's Deployment can be upgraded in place.
+A Deployment's selector cannot be changed, so an existing Deployment keeps its own: an older chart may have had another.
 */}}
 {{- define "msa.deploymentSelector" -}}
 {{- $live := lookup "apps/v1" "Deployment" .Release.Namespace "managed-serviceaccount-addon-manager" -}}
@@ -42,14 +43,24 @@ managedserviceaccounts.authentication.open-cluster-management.io
 crds/authentication.open-cluster-management.io_managedserviceaccounts.yaml
 {{- end }}
 
+{{/* Whether helm made an object of the hub for this release: "true" or nothing. Takes `live` and `release`. */}}
+{{- define "msa.isReleases" -}}
+{{- $marks := dig "metadata" "annotations" dict .live -}}
+{{- $managed := eq (dig "metadata" "labels" "app.kubernetes.io/managed-by" "" .live) "Helm" -}}
+{{- $name := eq (get $marks "meta.helm.sh/release-name") .release.Name -}}
+{{- $namespace := eq (get $marks "meta.helm.sh/release-namespace") .release.Namespace -}}
+{{- and $managed $name $namespace | ternary "true" "" -}}
+{{- end }}
+
+{{/* Whether this release may render an object: nobody else has made one of its name. Takes `live` and `release`. */}}
+{{- define "msa.isFree" -}}
+{{- if or (not .live) (include "msa.isReleases" .) }}true{{ end -}}
+{{- end }}
+
 {{/* Whether helm may change the CRD that is on the hub: "true" or nothing. */}}
 {{- define "msa.ownsCrd" -}}
 {{- $live := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" (include "msa.crdName" .) -}}
-{{- $marks := dig "metadata" "annotations" dict $live -}}
-{{- $managed := eq (dig "metadata" "labels" "app.kubernetes.io/managed-by" "" $live) "Helm" -}}
-{{- $name := eq (get $marks "meta.helm.sh/release-name") .Release.Name -}}
-{{- $namespace := eq (get $marks "meta.helm.sh/release-namespace") .Release.Namespace -}}
-{{- and $managed $name $namespace | ternary "true" "" -}}
+{{- include "msa.isReleases" (dict "live" $live "release" .Release) -}}
 {{- end }}
 
 {{/* Whether the CRD on the hub is another than this chart's: "true" or nothing. */}}
