@@ -230,6 +230,9 @@ RENEWALS = {
     "SpecChanged": Entry("the spec asks for another life or other audiences now"),
     "WrongAudience": Entry("the token was for others than the spec says"),
     "UnknownSigningKey": Entry("the managed cluster does not take the token: its signing key was replaced"),
+    "TokenRefused": Entry(
+        "the managed cluster does not accept tokens of that issuer and those audiences any more: its API server was reconfigured"
+    ),
     "TokenExpired": Entry("it was not renewed in time: the agent or an API server was away"),
     "TokenDue": Entry("it was time, between 0.7 and 0.8 of its life"),
     "CAChanged": Entry(

@@ -242,9 +242,7 @@ class _Agent:
             reconciler=reconciler,
             recorder=recorder,
             elector=_elector(settings, managed, fence, metrics, anchor),
-            sweep=TokenSweep(
-                cluster, secrets.store, TokenReviews(sources.secrets, sources.reviews), queue.add
-            ),
+            sweep=TokenSweep(cluster, caches, TokenReviews(sources.secrets, sources.reviews), queue.add),
         )
 
     async def run(self) -> None:

@@ -9,13 +9,18 @@ import structlog
 from msa.agent.ingest import digest
 from msa.agent.keyset import KeySet
 from msa.api.core import Credential
-from msa.policy.rotation import Cluster
+from msa.api.token import Claims
+from msa.policy.rotation import Cluster, Kind
 from msa.runtime.errors import ApiError, Forbidden, Invalid, NotFound
 from msa.runtime.ports import Now
 
 _REFRESH_SECONDS = 300.0
 _LOOK_SECONDS = 5.0
 """How soon a changed CA, or an API server that came back, is noticed."""
+
+_UNSETTLED_SECONDS = 120.0
+"""How long after an interruption no answer counts as lasting: a server that was just restarted answers 403 until its authorizer is warm, and
+one that is shut down answers with the old keys until it is gone."""
 
 _LEAST_SECONDS = 5.0
 """Between two fetches that an unknown key asks for, however many tokens show it."""
@@ -33,6 +38,9 @@ class ManagedCluster:
         now: our wall clock.
         skew: seconds that the cluster's clock is ahead of it; None while that is not known.
         interruptions: how often its watches broke.
+
+    Attributes:
+        disturbed_at: when its API server was last away, or seen to be another, in monotonic seconds.
     """
 
     def __init__(
@@ -54,10 +62,13 @@ class ManagedCluster:
         self._keys: KeySet | None = None
         self._complete = True
         self._fetched = self._tried = float("-inf")
+        self.disturbed_at = float("-inf")
+        self._issuer = ""
         self._problem = ""
         self._lock = anyio.Lock()
         self._former_cas: set[str] = set()
         self._refused: dict[str, str] = {}
+        self._refused_kinds: dict[Kind, datetime] = {}
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -72,7 +83,7 @@ class ManagedCluster:
     def view(self) -> Cluster:
         """For the policy."""
         trusted = self._keys.thumbprints if self._keys is not None and self._complete else None
-        return Cluster(self.namespace, digest(self.ca), trusted)
+        return Cluster(self.namespace, digest(self.ca), trusted, tuple(self._refused_kinds.items()))
 
     def had_ca(self, ca_digest: str) -> bool:
         """Whether its CA was this one before it was changed."""
@@ -84,23 +95,27 @@ class ManagedCluster:
 
     async def run(self) -> None:
         """Fetches the keys every few minutes, and when the API server came back; says when they or the CA have changed."""
+        if self._keys is None:
+            self._disturbed()  # the first answer may have been that of a server that had just started
         while True:
             before, interruptions = self.view(), self._interruptions()
             await anyio.sleep(_LOOK_SECONDS)
-            # Signing keys are replaced by restarting the API server, which breaks its watches.
-            if (
-                self._interruptions() != interruptions
-                or anyio.current_time() - self._fetched >= _REFRESH_SECONDS
-            ):
+            # Signing keys, issuer and audiences are replaced by restarting the API server, which breaks its watches.
+            if self._interruptions() != interruptions:
+                self._disturbed()
+            now = anyio.current_time()
+            if now - self.disturbed_at < _UNSETTLED_SECONDS or now - self._fetched >= _REFRESH_SECONDS:
                 await self.refresh()
             if (view := self.view()) != before:
                 self._former_cas |= {before.ca_digest} - {view.ca_digest}
                 self.on_change()
 
     async def learn(self, key_id: str) -> None:
-        """Fetches the keys if one of this id is not known; fetches are a few seconds apart, however many tokens ask."""
+        """Fetches the keys if one of this id is not known; one fetch, a few seconds after the last, answers all who wait for it."""
+        start = anyio.current_time()
         async with self._lock:
-            if not self._complete or (self._keys is not None and key_id in self._keys.key_ids):
+            known = self._keys is not None and key_id in self._keys.key_ids
+            if not self._complete or known or self._tried > start:
                 return
             await anyio.sleep(max(0.0, self._tried + _LEAST_SECONDS - anyio.current_time()))
             await self.refresh()
@@ -113,6 +128,16 @@ class ManagedCluster:
                 remedy="signatures are not checked; see /openid/v1/jwks of the managed cluster",
             )
         self._complete = False
+
+    def witness(self, claims: Claims) -> None:
+        """A token was issued just now: another issuer than before means that the server was reconfigured, unseen."""
+        if self._issuer not in ("", claims.issuer):
+            self._disturbed()
+        self._issuer = claims.issuer
+
+    def refused_kind(self, kind: Kind, newest: datetime) -> None:
+        """The cluster does not take tokens of this kind that were issued until then."""
+        self._refused_kinds[kind] = newest
 
     def refused(self, name: str, version: str) -> None:
         """The cluster does not take the token that the Secret of that name holds at this resourceVersion."""
@@ -140,6 +165,7 @@ class ManagedCluster:
             self._tell(str(error))
         except ApiError as error:
             self._fetched = float("-inf")
+            self._disturbed()
             self._tell(str(error))
         else:
             self._fetched = self._tried
@@ -147,6 +173,9 @@ class ManagedCluster:
                 self._complete or self._keys is None or fresh.thumbprints != self._keys.thumbprints
             )
             self._keys, self._problem = fresh, ""
+
+    def _disturbed(self) -> None:
+        self.disturbed_at = anyio.current_time()
 
     def _tell(self, problem: str) -> None:
         if problem != self._problem:

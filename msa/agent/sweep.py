@@ -1,9 +1,11 @@
-"""Asks the managed cluster about each token, slowly, where it does not tell its keys: TokenReview instead of signatures.
+"""Asks the managed cluster about tokens in TokenReviews: where signatures prove nothing, and after its API server was restarted.
 
-One Secret read and one review a second at most, a round every ten minutes: a replaced signing key is noticed late, but noticed.
+Every token, slowly, where the cluster does not tell its keys: one Secret read and one review a second at most, a round every ten minutes.
+And one token of each kind after a restart, which may have changed the issuer or the audiences that the server accepts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Protocol
 
 import anyio
@@ -11,14 +13,23 @@ import structlog
 from attrs import frozen
 
 from msa.agent.cluster import ManagedCluster
+from msa.agent.reconciler import Caches
 from msa.api.core import Credential
+from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import Token
+from msa.policy.rotation import InvalidSpec, Kind, Request, Snapshot, violation
 from msa.runtime.errors import ApiError
 from msa.runtime.result import Key
-from msa.runtime.store import Store
 
 _ROUND_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
+_LOOK_SECONDS = 5.0
+_AGES = (5.0, 15.0, 35.0, 75.0, 115.0)
+"""Seconds after a disturbance of the API server: it may be gone for a while, and replicas are restarted one after the other."""
+
+_WITNESSES = 2
+"""Tokens of a kind that must be refused: one may be refused for a reason of its own."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -38,54 +49,117 @@ class Reviews(Protocol):
         ...
 
     async def review(self, token: Token, audiences: tuple[str, ...]) -> bool:
-        """Whether the managed cluster takes this token for one of the audiences."""
+        """Whether the managed cluster takes this token for one of the audiences; for the API server's own where there are none."""
         ...
 
 
 class TokenSweep:
-    """Runs for ever; does nothing while signatures can be checked.
+    """Runs for ever.
 
     Args:
         cluster: is told of tokens that are refused.
-        credentials: what there is to ask about.
+        caches: what there is to ask about.
         reviews: who is asked.
         enqueue: has an identity looked at.
     """
 
     def __init__(
-        self,
-        cluster: ManagedCluster,
-        credentials: Store[Credential],
-        reviews: Reviews,
-        enqueue: Callable[[Key], None],
+        self, cluster: ManagedCluster, caches: Caches, reviews: Reviews, enqueue: Callable[[Key], None]
     ) -> None:
         self._cluster = cluster
-        self._credentials = credentials
+        self._caches = caches
         self._reviews = reviews
         self._enqueue = enqueue
 
     async def run(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._ask_about_all)
+            tasks.start_soon(self._ask_after_restarts)
+
+    async def _ask_about_all(self) -> None:
         while True:
             await anyio.sleep(_ROUND_SECONDS)
-            for key in self._credentials.keys():  # noqa: SIM118 - a Store is no dict
+            for key in self._caches.credentials.keys():  # noqa: SIM118 - a Store is no dict
                 # A round takes long: what is asked about is what is there now.
-                credential = self._credentials.get(key)
+                credential = self._caches.credentials.get(key)
                 if credential is not None and self._cluster.view().thumbprints is None:
-                    await self._ask(credential)
+                    if await self._refuses(key, credential):
+                        self._cluster.refused(credential.metadata.name, credential.metadata.resource_version)
+                        self._enqueue(Key(credential.metadata.name))
                     await anyio.sleep(_PAUSE_SECONDS)
 
-    async def _ask(self, credential: Credential) -> None:
-        claims, name = credential.claims, credential.metadata.name
-        if claims is None:
-            return  # found wrong without asking anybody
+    async def _ask_after_restarts(self) -> None:
+        """Once at the start, too: nobody saw what was changed before."""
+        asked = float("-inf")
+        while True:
+            await anyio.sleep(_LOOK_SECONDS)
+            now = anyio.current_time()
+            due = (self._cluster.disturbed_at + age for age in _AGES)
+            if asked == float("-inf") or any(asked < moment <= now for moment in due):
+                asked = now
+                await self._ask_about_kinds()
+
+    async def _ask_about_kinds(self) -> None:
+        for kind, keys in self._kinds().items():
+            witnesses = keys[:_WITNESSES]
+            for key in witnesses:
+                credential = self._caches.credentials.get(key)
+                if credential is None or not await self._refuses(key, credential):
+                    break
+            else:
+                self._refused(kind, keys)
+
+    def _refused(self, kind: Kind, keys: list[Key]) -> None:
+        found = [credential for key in keys if (credential := self._caches.credentials.get(key)) is not None]
+        newest = max((c.claims.issued_at for c in found if c.claims is not None), default=None)
+        if newest is None:
+            return
+        _log.warning("tokens_refused", issuer=kind.issuer, audiences=kind.audiences, tokens=len(found))
+        self._cluster.refused_kind(kind, newest)
+        for credential in found:
+            self._enqueue(Key(credential.metadata.name))
+
+    def _kinds(self) -> dict[Kind, list[Key]]:
+        """The tokens with which nothing else is wrong."""
+        kinds: dict[Kind, list[Key]] = {}
+        for key, token_kind in self._sound(self._cluster.now()):
+            kinds.setdefault(token_kind, []).append(key)
+        return kinds
+
+    def _sound(self, now: datetime) -> Iterator[tuple[Key, Kind]]:
+        cluster = self._cluster.view()
+        for identity in self._caches.identities.values():
+            name, namespace = identity.metadata.name, identity.metadata.namespace
+            key = Key(f"{namespace}/{name}")
+            account = self._caches.accounts.get(f"{cluster.namespace}/{name}")
+            credential = self._caches.credentials.get(key)
+            if account is None or credential is None or credential.token is None:
+                continue
+            request = _request(identity)
+            kind = Kind.of(credential.token)
+            if request is None or kind is None:
+                continue
+            if violation(Snapshot(identity, account, credential, cluster, request), now) is None:
+                yield key, kind
+
+    async def _refuses(self, key: Key, credential: Credential) -> bool:
+        """Whether the cluster says that it does not take the token of this Secret, as it is in the cache."""
+        identity, name = self._caches.identities.get(key), credential.metadata.name
+        request = _request(identity) if identity is not None else None
+        if credential.claims is None or request is None:
+            return False  # found wrong without asking anybody
         try:
             held = await self._reviews.read_token(name)
             if held is None or held.version != credential.metadata.resource_version:
-                return  # written meanwhile: asked about in the next round
-            if await self._reviews.review(held.token, claims.audiences):
-                return
+                return False  # written meanwhile: asked about in the next round
+            return not await self._reviews.review(held.token, request.audiences)
         except ApiError as error:
             _log.warning("token_not_reviewed", name=name, reason=error.reason, problem=error.message)
-            return
-        self._cluster.refused(name, held.version)
-        self._enqueue(Key(name))
+            return False
+
+
+def _request(identity: ManagedServiceAccount) -> Request | None:
+    try:
+        return Request.from_spec(identity.spec)
+    except InvalidSpec:
+        return None

@@ -150,6 +150,8 @@ class TokenWriter:
             issued = await self.managed.request_token(snapshot.account, snapshot.request)
         took = anyio.current_time() - start
         facts = await self._facts(issued.token.reveal().encode())
+        if facts.claims is not None:
+            self.cluster.witness(facts.claims)
         # The token's own word: the answer's is from another look at the server's clock, and may be a second off.
         expires = facts.claims.expires_at if facts.claims is not None else issued.expires_at
         marks = Marks(snapshot.request.render(), expires, self.now().replace(microsecond=0))

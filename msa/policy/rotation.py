@@ -40,6 +40,7 @@ class Reason(StrEnum):
     ACCOUNT_REPLACED = "ServiceAccountReplaced"
     WRONG_AUDIENCE = "WrongAudience"
     UNKNOWN_KEY = "UnknownSigningKey"
+    REFUSED = "TokenRefused"
     REQUESTED_DIFFERENTLY = "SpecChanged"
     EXPIRED = "TokenExpired"
     DUE = "TokenDue"
@@ -111,6 +112,25 @@ class Request:
 
 
 @frozen
+class Kind:
+    """What tokens have in common that a reconfigured API server accepts or refuses together.
+
+    Attributes:
+        key_id: `kid` of the key that signed them.
+    """
+
+    issuer: str
+    audiences: tuple[str, ...]
+    key_id: str
+
+    @classmethod
+    def of(cls, token: TokenFacts) -> "Kind | None":
+        """None for a token that cannot be read."""
+        claims = token.claims
+        return cls(claims.issuer, claims.audiences, token.key_id) if claims is not None else None
+
+
+@frozen
 class Cluster:
     """What the checks need to know of the managed cluster.
 
@@ -118,11 +138,13 @@ class Cluster:
         namespace: where the ServiceAccounts are.
         ca_digest: SHA-256 of the CA bundle that consumers shall trust.
         thumbprints: of the keys it signs tokens with; None where it does not tell.
+        refused: kinds of tokens that it does not accept, each with the time of issue of the newest such token.
     """
 
     namespace: str
     ca_digest: str
     thumbprints: frozenset[str] | None
+    refused: tuple[tuple[Kind, datetime], ...] = ()
 
 
 @frozen
@@ -210,6 +232,17 @@ def _unknown_key(held: _Held) -> Violation | None:
     return Reissue(Reason.UNKNOWN_KEY, "no key of the managed cluster's key set made the token's signature")
 
 
+def _refused(held: _Held) -> Violation | None:
+    newest = dict(held.snapshot.cluster.refused).get(kind) if (kind := Kind.of(held.token)) else None
+    if newest is None or held.claims.issued_at > newest:
+        return None
+    return Reissue(
+        Reason.REFUSED,
+        f"the managed cluster refused tokens of issuer {held.claims.issuer[:200]} "
+        f"for the audiences {', '.join(held.claims.audiences)[:200]}",
+    )
+
+
 def _expired(held: _Held) -> Violation | None:
     if held.now < held.claims.expires_at:
         return None
@@ -257,7 +290,8 @@ CHECKS: tuple[Check, ...] = (
     _account_replaced,  # the account it speaks for still exists
     _requested_differently,  # it is what the spec asks for now
     _wrong_audience,  # whoever it is for takes it
-    _unknown_key,  # the managed cluster takes it
+    _unknown_key,  # the managed cluster takes its signature
+    _refused,  # and its issuer and audiences
     _expired,  # it is still good
     _due,  # and will be for long enough
     _ca_changed,  # the cluster it is shown to can be verified
