@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from msa.kube.resources import decode
+from msa.kube.decoding import decode
 from msa.kube.transport import Transport
 from msa.runtime.errors import NotFound
 

@@ -1,12 +1,18 @@
 """The one place where the transport's exceptions and an API server's refusals become the runtime's errors."""
 
+import errno
+import math
+import os
+import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import msgspec
 
+from msa.kube.skew import wall_clock
 from msa.runtime.errors import ApiError, Decode, Network, Refused, classify
 from msa.runtime.events import Status
 
@@ -18,16 +24,20 @@ _STATUS = msgspec.json.Decoder(Status)
 
 
 def from_exception(error: BaseException) -> ApiError:
-    """The runtime's error for one of `TRANSPORT_ERRORS`; says what happened, never what was sent."""
+    """The runtime's error for one of `TRANSPORT_ERRORS`; says what happened in people's words, never what was sent."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return Refused(f"the server's certificate is not trusted: {error.certificate_error}")
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return Refused(_text(error))
-        case aiohttp.ServerTimeoutError() | TimeoutError():
+            return Refused(f"{_place(error)}: {_distrust(error.certificate_error)}")
+        case aiohttp.ConnectionTimeoutError():
+            return Refused("the connection was not established in time")
+        case aiohttp.ClientProxyConnectionError():
+            return Refused(f"proxy {_place(error)}: {_cause(error.os_error)}")
+        case aiohttp.ClientConnectorError():
+            return Refused(f"{_place(error)}: {_cause(error.os_error)}")
+        case TimeoutError():
             return Network("no byte arrived in time")
         case _:
-            return Network(_text(error))
+            return Network(_cause(error))
 
 
 def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
@@ -35,10 +45,24 @@ def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     status = Status()
     with suppress(*UNDECODABLE, RecursionError):
         status = _STATUS.decode(body)
-    retry_after = status.retry_after
-    with suppress(KeyError, ValueError):
-        retry_after = float(headers["Retry-After"])
-    return classify(code, status.reason, status.message, retry_after=retry_after)
+    said = retry_after(headers)
+    return classify(
+        code,
+        status.reason,
+        status.message or _page(body),
+        retry_after=said if said is not None else status.retry_after,
+        location=headers.get("Location", ""),
+    )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer asks to wait; None where it says nothing that is a finite time to come."""
+    said = headers.get("Retry-After", "")
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = _seconds_until(said, headers.get("Date", ""))
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def unreadable(error: Exception) -> Decode:
@@ -46,5 +70,45 @@ def unreadable(error: Exception) -> Decode:
     return Decode(str(error))
 
 
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _seconds_until(date: str, present: str) -> float:
+    """By the server's own clock where it says what that shows; not a number where `date` is no date."""
+    try:
+        now = parsedate_to_datetime(present) if present else wall_clock()
+        return (parsedate_to_datetime(date) - now).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # no date, or one without a time zone
+        return math.nan
+
+
+def _page(body: bytes) -> str:
+    """What an answer is that no API server gives: of a proxy, say."""
+    return "the answer is an HTML page: not the API server's" if body.lstrip()[:1] == b"<" else ""
+
+
+def _place(error: aiohttp.ClientConnectorError | aiohttp.ClientConnectorCertificateError) -> str:
+    return f"{error.host}:{error.port}"
+
+
+def _distrust(error: Exception) -> str:
+    why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else str(error)
+    return f"the server's certificate is not trusted: {why}"
+
+
+def _cause(error: BaseException | None) -> str:
+    """What went wrong, without numbers and names of classes."""
+    match error:
+        case socket.gaierror():
+            return "the name cannot be resolved"
+        case ssl.SSLError(reason=str(reason)):
+            return f"the TLS handshake failed: {reason.replace('_', ' ').lower()}"
+        case OSError(errno=errno.ECONNRESET | errno.EPIPE) | aiohttp.ServerDisconnectedError():
+            return "the server closed the connection"
+        case aiohttp.ClientPayloadError():
+            return "the connection was cut in the middle of an answer"
+        case aiohttp.ClientHttpProxyError():
+            return f"the proxy answered with status {error.status}"
+        case aiohttp.ClientResponseError():
+            return "the answer is not HTTP"
+        case OSError(errno=int(number)):
+            return os.strerror(number).lower()
+        case _:
+            return "the connection failed"

@@ -73,6 +73,7 @@ def get(credential: Credential, path: str) -> bytes:
             connection.request("GET", server.path.rstrip("/") + path, headers=_headers(credential))
             response = connection.getresponse()
             code, body = response.status, response.read(_LONGEST)
+            location = response.headers.get("Location", "")
     except ssl.SSLCertVerificationError as error:  # a ValueError and an OSError, too
         raise Refused(f"{where}: the server's certificate is not trusted: {error.verify_message}") from None
     except (ValueError, http.client.InvalidURL):  # the text of either may quote a header
@@ -85,7 +86,7 @@ def get(credential: Credential, path: str) -> bytes:
         status = Status()
         with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             status = msgspec.json.decode(body, type=Status)
-        raise classify(code, status.reason, _without(credential, status.message))
+        raise classify(code, status.reason, _without(credential, status.message), location=location)
     return body
 
 

@@ -1,68 +1,34 @@
 """One resource of one API server: typed lists and watches straight from the bytes, and the writes."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
 from attrs import evolve, frozen
-from msgspec import Raw, Struct
 
-from msa.kube.errors import TRANSPORT_ERRORS, UNDECODABLE, from_exception, unreadable
+from msa.kube.decoding import Decoders, decode
+from msa.kube.errors import TRANSPORT_ERRORS, from_exception
 from msa.kube.lines import LineSplitter
-from msa.kube.nesting import pruned
 from msa.kube.transport import Transport
-from msa.runtime.errors import Decode, Network
-from msa.runtime.events import (
-    Added,
-    Bookmark,
-    Deleted,
-    Failed,
-    KubeObject,
-    Modified,
-    PartialObject,
-    Unreadable,
-    WatchEvent,
-)
+from msa.runtime.errors import Network
+from msa.runtime.events import KubeObject, WatchEvent
 from msa.runtime.ports import Page
 
 T = TypeVar("T", bound=KubeObject)
 R = TypeVar("R")
 
 _BATCH = 256
+_LARGEST_PAGE = 8 * 1024 * 1024
+"""Bytes. 500 objects may have 1.5 MB each, and whoever lists them some 100 MB."""
 _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
-
-
-class _ListMeta(
-    Struct, frozen=True, rename={"resource_version": "resourceVersion", "continue_token": "continue"}
-):
-    resource_version: str = ""
-    continue_token: str = ""
-
-
-class _List(Struct, Generic[T], frozen=True):
-    metadata: _ListMeta
-    items: list[T] = []
-
-
-class _RawList(Struct, frozen=True):
-    """A list of which one item at least could not be read as what it should be."""
-
-    metadata: _ListMeta
-    items: list[Raw] = []
-
-
-class _Envelope(Struct, frozen=True):
-    """A watch line whose object could not be read as what it should be."""
-
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
-    object: PartialObject
 
 
 @frozen
@@ -108,19 +74,26 @@ class Resource(Generic[T]):
         selection: which objects.
         into: their type; managedFields and whatever else it does not name is skipped over, never built.
         fenced: writes ask the transport's fence first.
+        largest: bytes of JSON that one object may have in lists and watches to be decoded as `into`.
+        marker: what a larger one is decoded as: a type that names the few fields that are wanted of it still. Whoever reads tells
+            the two apart by type (in an Informer's transform, say). Without it a larger object is unreadable: of that only its
+            identity is told.
     """
 
     def __init__(
-        self, transport: Transport, selection: Selection, into: type[T], *, fenced: bool = True
+        self,
+        transport: Transport,
+        selection: Selection,
+        into: type[T],
+        *,
+        fenced: bool = True,
+        largest: float = math.inf,
+        marker: type[T] | None = None,
     ) -> None:
         self._transport = transport
         self._fenced = fenced
         self._selection = selection
-        self._item = msgspec.json.Decoder(into)
-        self._page = msgspec.json.Decoder(_List[into])  # type: ignore[valid-type]  # a type made at run time
-        self._event = msgspec.json.Decoder(
-            Added[into] | Modified[into] | Deleted[into] | Bookmark | Failed  # type: ignore[valid-type]  # as above
-        )
+        self._decoders = Decoders(into, largest, marker)
 
     @property
     def resource(self) -> str:
@@ -138,26 +111,9 @@ class Resource(Generic[T]):
             limit=limit,
             **{"continue": continue_token},
         )
-        body = await self._transport.send("GET", query)
-        try:
-            page: _List[T] = self._page.decode(body)
-        except UNDECODABLE:
-            return self._salvaged(body)
-        except RecursionError:
-            return self._salvaged(pruned(body))
-        return Page(page.items, page.metadata.resource_version, page.metadata.continue_token)
-
-    def _salvaged(self, body: bytes) -> Page[T]:
-        """A page with what can be read of it; one object that is out of shape does not hide the others."""
-        page = decode(body, _RawList)
-        items: list[T] = []
-        spoilt: list[Unreadable] = []
-        for raw in page.items:
-            try:
-                items.append(self._item.decode(raw))
-            except UNDECODABLE as error:
-                spoilt.append(Unreadable(decode(raw, PartialObject), str(error)))
-        return Page(items, page.metadata.resource_version, page.metadata.continue_token, spoilt)
+        # All at once, or a single object, cannot be had in smaller parts.
+        body = await self._transport.send("GET", query, most=_LARGEST_PAGE if limit > 1 else math.inf)
+        return await self._decoders.page(body)
 
     async def rest(self, seconds: float) -> bool:
         return await self._transport.connectivity.rest(seconds)
@@ -175,7 +131,7 @@ class Resource(Generic[T]):
             resourceVersionMatch="NotOlderThan" if initial_events else "",
         )
         async with self._transport.stream(query) as reader:
-            yield Stream(reader, self._event)
+            yield Stream(reader, self._decoders)
 
     async def get(self, name: str, *, into: type[R]) -> R:
         return decode(await self._transport.send("GET", self._path(name)), into)
@@ -217,9 +173,9 @@ class Resource(Generic[T]):
 class Stream(Generic[T]):
     """An open watch: `runtime.ports.WatchStream[T]`."""
 
-    def __init__(self, reader: aiohttp.StreamReader, decoder: "msgspec.json.Decoder[Any]") -> None:
+    def __init__(self, reader: aiohttp.StreamReader, decoders: Decoders[T]) -> None:
         self._reader = reader
-        self._decoder = decoder
+        self._decoders = decoders
         self._lines = LineSplitter()
         self._pending: list[WatchEvent[T]] = []
 
@@ -230,7 +186,7 @@ class Stream(Generic[T]):
             if not chunk:
                 return self._end()
             if complete := self._lines.feed(chunk):
-                self._pending = self._decode(complete)
+                self._pending = self._decoders.events(complete)
         batch = self._pending[:_BATCH]
         del self._pending[:_BATCH]
         await asyncio.sleep(0)
@@ -246,37 +202,3 @@ class Stream(Generic[T]):
         if self._lines.unfinished:
             raise Network("the watch was cut in the middle of a line")
         return ()
-
-    def _decode(
-        self, lines: bytes
-    ) -> "list[WatchEvent[T]]":  # quoted: `list` is also a method's name in this module
-        try:
-            return self._decoder.decode_lines(lines)
-        except RecursionError:
-            return self._decode(pruned(lines))
-        except UNDECODABLE:
-            return [self._decode_one(pruned(line)) for line in lines.splitlines() if line]
-
-    def _decode_one(self, line: bytes) -> WatchEvent[T]:
-        """The event of one line; where its object is not what it should be, at least which one it is."""
-        try:
-            event: WatchEvent[T] = self._decoder.decode(line)
-        except UNDECODABLE as error:
-            try:
-                envelope = msgspec.json.decode(line, type=_Envelope)
-            except UNDECODABLE:
-                raise Decode(f"a line of the watch is no event: {error}") from None
-            if envelope.type == "DELETED":
-                return Deleted(envelope.object)  # type: ignore[arg-type]  # its identity is all that a deletion needs
-            return Unreadable(envelope.object, str(error))
-        return event
-
-
-def decode(body: bytes | Raw, into: type[R]) -> R:
-    """An answer as its type. Raises Decode where it is none."""
-    try:
-        return msgspec.json.decode(body, type=into)
-    except RecursionError:
-        return decode(pruned(bytes(body)), into)
-    except UNDECODABLE as error:
-        raise unreadable(error) from None

@@ -4,6 +4,7 @@ No client-side rate limit: the server's flow control and its Retry-After rule. B
 """
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,7 +24,7 @@ from msa.kube.credentials import Credential, CredentialError, one_line
 from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
 from msa.kube.skew import ClockSkew
 from msa.runtime.connectivity import Connectivity
-from msa.runtime.errors import ApiError, Throttled, Unauthorized
+from msa.runtime.errors import AnswerTooLarge, ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
 
 INACTIVITY_SECONDS = 100.0
@@ -38,7 +39,7 @@ _RELOAD_SECONDS = 5.0
 _GRACE_SECONDS = 30.0
 _MOST_REPEATS = 3
 _LONGEST_REPEAT_WAIT = 10.0
-_LEAST_FAILURE = 400
+_LEAST_FAILURE = 300
 _LEAST_BREAKDOWN = 500
 _JSON = "application/json"
 _log = structlog.get_logger(__name__)
@@ -218,6 +219,7 @@ class Transport:
         content_type: str = _JSON,
         accept: str = "",
         fenced: bool = True,
+        most: float = math.inf,
     ) -> bytes:
         """The body of the answer to one request.
 
@@ -231,6 +233,7 @@ class Transport:
             content_type: the body's media type.
             accept: the answer's, where it is not JSON.
             fenced: a write asks the fence first; only the leader election's own writes do not.
+            most: bytes of the answer; AnswerTooLarge is raised, and no more of it read, where there are more.
 
         Raises:
             ApiError: by class, see `runtime.errors`.
@@ -245,7 +248,7 @@ class Transport:
             try:
                 if fence is not None:
                     fence()
-                return await self._send_once(method, path, body, headers)
+                return await self._send_once(method, path, body, headers, most)
             except Throttled as error:
                 repeats += 1
                 wait = error.retry_after if error.retry_after is not None else 1.0
@@ -263,7 +266,7 @@ class Transport:
                     raise
 
     async def _send_once(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], most: float
     ) -> bytes:
         sessions, url = self._open_sessions, self._url(path)
         sent, start = time.time(), time.monotonic()
@@ -277,7 +280,7 @@ class Transport:
                 allow_redirects=False,
                 server_hostname=sessions.credential.tls_server_name or None,
             ) as response:
-                content = await response.read()
+                content = await _content(response, most)
         except TRANSPORT_ERRORS as error:
             raise self._failed(error, method, start) from None
         finally:
@@ -379,6 +382,16 @@ class Transport:
         elif response.status >= _LEAST_BREAKDOWN:
             self.connectivity.failed()
         self._skew.answered(response.headers.get("Date"), sent, time.time(), time.monotonic())
+
+
+async def _content(response: aiohttp.ClientResponse, most: float) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        if (size := size + len(piece)) > most:
+            raise AnswerTooLarge(f"the answer is longer than {most:.0f} bytes", code=response.status)
+    return b"".join(pieces)
 
 
 def _shown(credential: Credential) -> tuple[str, str, str]:

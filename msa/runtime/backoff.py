@@ -47,12 +47,12 @@ class Backoff:
         Args:
             key: what failed.
             now: monotonic seconds.
-            least: seconds that must pass at least, for a server that sent Retry-After.
+            least: seconds that must pass at least, for a server that sent Retry-After; no more than `cap` of them.
 
         Returns:
             Monotonic seconds, not before `now`.
         """
-        known = self._failing.get(key)
+        known, least = self._failing.get(key), min(least, self._cap)
         if known is not None and now < known.due:
             known.due = max(known.due, now + least)
             return known.due

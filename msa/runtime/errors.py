@@ -104,6 +104,18 @@ class ServerError(ApiError):
         self.retry_after = retry_after
 
 
+class Redirected(ApiError):
+    """3xx, which no API server answers: a login page or a proxy stands in its place. It is never followed: the credential would be."""
+
+    reason = "Redirected"
+
+
+class AnswerTooLarge(ApiError):
+    """The answer is longer than was agreed to be read; ask for less of it."""
+
+    reason = "AnswerTooLarge"
+
+
 class Network(ApiError):
     """No answer: refused, reset, timed out, cut in the middle, TLS failure."""
 
@@ -135,9 +147,18 @@ class Fenced(ApiError):
 
 
 _EXPIRED_REASONS = ("Expired", "Gone")
+_CLASSES: dict[int, type[ApiError]] = {
+    **dict.fromkeys((400, 405, 406, 413, 415, 422), Invalid),
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+}
 
 
-def classify(code: int, reason: str = "", message: str = "", *, retry_after: float | None = None) -> ApiError:
+def classify(
+    code: int, reason: str = "", message: str = "", *, retry_after: float | None = None, location: str = ""
+) -> ApiError:
     """The error for a status answer, as HTTP response or as ERROR event.
 
     Args:
@@ -145,27 +166,32 @@ def classify(code: int, reason: str = "", message: str = "", *, retry_after: flo
         reason: `reason` of the metav1.Status, empty where there is none.
         message: `message` of the metav1.Status.
         retry_after: seconds, from the header or from `details.retryAfterSeconds`.
+        location: the header, of a redirection.
     """
     if (
         "Too large resource version" in message
     ):  # 504 Timeout on the wire; the text is the API's only mark (KEP-2340)
         return TooLargeResourceVersion(message, code=code)
     match code:
+        case _ if 300 <= code < 400:  # noqa: PLR2004 - the class of status codes
+            return Redirected(_redirection(location), code=code)
         case 410:
             return Expired(message, code=code)
         case _ if reason in _EXPIRED_REASONS:
             return Expired(message, code=code)
         case 429:
             return Throttled(message, retry_after=retry_after)
-        case 401:
-            return Unauthorized(message, code=code)
-        case 403:
-            return Forbidden(message, code=code)
-        case 404:
-            return NotFound(message, code=code)
-        case 409:
-            return (AlreadyExists if reason == "AlreadyExists" else Conflict)(message, code=code)
-        case 400 | 405 | 406 | 413 | 415 | 422:
-            return Invalid(message, code=code)
+        case 409 if reason == AlreadyExists.reason:
+            return AlreadyExists(message, code=code)
+        case _ if code in _CLASSES:
+            return _CLASSES[code](message, code=code)
         case _:
             return ServerError(message, code=code, retry_after=retry_after)
+
+
+def _redirection(location: str) -> str:
+    """Where to, without the query and the password that a location may hold."""
+    scheme, divider, rest = location.partition("?")[0].partition("#")[0].partition("//")
+    host, slash, path = rest.partition("/")
+    there = f"{scheme}{divider}{host.rpartition('@')[2]}{slash}{path}"
+    return f"redirects to {there or 'nowhere'}; an API server does not redirect"

@@ -27,6 +27,8 @@ class KubeObject(Protocol):
 
 T = TypeVar("T", bound=KubeObject)
 
+_YEAR_SECONDS = 366 * 86400
+
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 """Annotation of the bookmark that ends the initial events of a streaming list (KEP-3157)."""
 
@@ -70,11 +72,8 @@ class Status(Struct, frozen=True, gc=False):
     @property
     def retry_after(self) -> float | None:
         """Seconds that the server asks to wait, None where it does not."""
-        return (
-            float(self.details.retry_after_seconds)
-            if self.details and self.details.retry_after_seconds
-            else None
-        )
+        seconds = self.details.retry_after_seconds if self.details else 0
+        return float(min(seconds, _YEAR_SECONDS)) if seconds > 0 else None
 
 
 class Added(Struct, Generic[T], frozen=True, tag_field="type", tag="ADDED"):

@@ -59,6 +59,7 @@ class Informer(Generic[T]):
         self._transform = transform
         self._malformed = metrics.malformed.labels(source.resource)
         self._handler_errors = metrics.handler_errors.labels(source.resource)
+        self._told_malformed: dict[Key, str] = {}
         self._handlers: list[Handler[T]] = []
         self._synced = anyio.Event()
         self._optional = optional
@@ -125,7 +126,7 @@ class Informer(Generic[T]):
         try:
             return self._transform(object_)
         except Exception as error:  # noqa: BLE001 - whatever strangers put into an object, it is that object's trouble alone
-            self._tell_malformed(key_of(object_), str(error) or type(error).__name__)
+            self._tell_malformed(object_, f"{type(error).__name__}: {error}")
             return None
 
     async def replace(self, objects: Sequence[T], version: str) -> None:
@@ -161,17 +162,22 @@ class Informer(Generic[T]):
                     self._writer.put(item) if item is not None else self._writer.drop(key_of(event.object))
                 )
             case Deleted():
+                self._told_malformed.pop(key_of(event.object), None)
                 change = self._writer.remove(event.object)
             case Unreadable(object=named, problem=problem):
-                self._tell_malformed(key_of(named), problem)
+                self._tell_malformed(named, problem)
                 change = self._writer.drop(key_of(named))
         if not isinstance(event, Failed):
             self._writer.progress(event.object.metadata.resource_version)
         return change
 
-    def _tell_malformed(self, key: Key, problem: str) -> None:
+    def _tell_malformed(self, object_: KubeObject, problem: str) -> None:
+        """Counts each time; says it once for each state of the object, though it is listed again."""
         self._malformed.inc()
-        _log.error("object_unreadable", resource=self.resource, key=key, problem=problem)
+        key, version = key_of(object_), object_.metadata.resource_version
+        if self._told_malformed.get(key) != version:
+            self._told_malformed[key] = version
+            _log.error("object_unreadable", resource=self.resource, key=key, problem=problem[:300])
 
     def _tell(self, change: Change[T]) -> None:
         for handler in self._handlers:

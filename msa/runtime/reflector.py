@@ -10,7 +10,7 @@ import structlog
 from attrs import define, frozen
 
 from msa.runtime.backoff import StreamBackoff
-from msa.runtime.errors import ApiError, Network, classify
+from msa.runtime.errors import AnswerTooLarge, ApiError, Network, classify
 from msa.runtime.events import (
     Added,
     Bookmark,
@@ -23,7 +23,7 @@ from msa.runtime.events import (
     WatchEvent,
 )
 from msa.runtime.metrics import Metrics
-from msa.runtime.ports import ListWatch, WatchStream
+from msa.runtime.ports import ListWatch, Page, WatchStream
 from msa.runtime.result import Key
 from msa.runtime.slices import Slices
 from msa.runtime.states import (
@@ -46,6 +46,7 @@ from msa.runtime.store import key_of, version_number
 T = TypeVar("T", bound=KubeObject)
 
 _PAGE = 500
+_SMALLER = 8
 _QUIET_SECONDS = 10.0
 _SYNC_SECONDS = 60.0
 _SHORTEST_WATCH, _LONGEST_WATCH = 300, 600
@@ -181,17 +182,32 @@ class Reflector(Generic[T]):
                 pass
 
     async def _list(self, version: str, limit: int) -> Outcome:
-        page = await self._source.list(resource_version=version, limit=limit)
-        objects, unreadable = await self._kept(page.items), [*page.unreadable]
-        while page.continue_token:
+        objects: list[T] = []
+        unreadable: list[Unreadable] = []
+        page: Page[T] | None = None
+        while page is None or page.continue_token:
             self.heard.at = anyio.current_time()
-            page = await self._source.list(limit=limit, continue_token=page.continue_token)
+            page, limit = await self._page(version, limit, page.continue_token if page is not None else "")
             objects.extend(await self._kept(page.items))
             unreadable.extend(page.unreadable)
         self._metrics.lists.labels(self._source.resource, "pages").inc()
         await self._sink.replace(objects, page.resource_version)
         await self._sink.apply(unreadable)
         return Listed(page.resource_version)
+
+    async def _page(self, version: str, limit: int, continue_token: str) -> tuple[Page[T], int]:
+        """The next page, of fewer objects where so many are too long; and how many to ask for from now on."""
+        while True:
+            try:
+                page = await self._source.list(
+                    resource_version=version, limit=limit, continue_token=continue_token
+                )
+            except AnswerTooLarge:
+                if limit <= 1:
+                    raise
+                limit = max(1, limit // _SMALLER)
+            else:
+                return page, limit
 
     async def _kept(self, items: Sequence[T]) -> list[T]:
         pause, kept = Slices(), []

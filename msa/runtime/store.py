@@ -183,7 +183,9 @@ def _newer(one: KubeObject, other: KubeObject) -> bool:
 
 
 def _same(one: KubeObject, other: KubeObject) -> bool:
+    """By content too: a server that was restored, or another one, gives a version a second time."""
     return (
         one.metadata.resource_version == other.metadata.resource_version
         and one.metadata.uid == other.metadata.uid
+        and one == other
     )

@@ -9,9 +9,10 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from msa.kube.decoding import Decoders
 from msa.kube.resources import Stream
 from msa.runtime.errors import Decode, Network
-from msa.runtime.events import Added, Bookmark, Deleted, Failed, Modified, WatchEvent
+from msa.runtime.events import WatchEvent
 
 R = TypeVar("R")
 
@@ -31,7 +32,7 @@ class Thing(Struct, frozen=True):
     metadata: Meta
 
 
-_DECODER = msgspec.json.Decoder(Added[Thing] | Modified[Thing] | Deleted[Thing] | Bookmark | Failed)
+_DECODERS = Decoders(Thing)
 
 
 class Wire:
@@ -40,7 +41,7 @@ class Wire:
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._chunks: deque[bytes] = deque()
-        self._stream = Stream[Thing](cast("aiohttp.StreamReader", self), _DECODER)
+        self._stream = Stream[Thing](cast("aiohttp.StreamReader", self), _DECODERS)
         self.closed = False
         self._garbled = False
         self._mid_line = False

@@ -1,5 +1,6 @@
 """What is sent to keep a Lease."""
 
+import math
 from typing import Any
 
 import msgspec
@@ -31,6 +32,7 @@ class Recording(Transport):
         content_type: str = "",
         accept: str = "",
         fenced: bool = True,
+        most: float = math.inf,
     ) -> bytes:
         self.sent.append((method, content_type, msgspec.json.decode(body or b"{}")))
         return b'{"metadata":{"name":"lock","namespace":"ns","resourceVersion":"8"}}'

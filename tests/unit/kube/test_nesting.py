@@ -1,6 +1,7 @@
 """What is nested too deeply, and all that is not."""
 
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msa.kube.decoding import decode
 from msa.kube.nesting import pruned
-from msa.kube.resources import decode
+from msa.runtime.errors import Decode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -47,3 +49,34 @@ def test_an_answer_that_is_too_deep_is_read_as_far_as_it_goes() -> None:
     deep = "[" * 20_000 + "]" * 20_000
     found = decode(f'{{"spec":{deep},"name":"one"}}'.encode(), Named)
     assert found.name == "one"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'\\"' * 750_000,
+        b'"' * 1_500_001,
+        b'"' + b"\\" * 1_500_000,
+        b"," * 1_500_000,
+        b'"a' * 750_001,
+        b"[" * 1_500_000,
+        b'{"a":' * 250_000 + b"1" + b"}" * 250_000,
+    ],
+    ids=["escaped quotes", "quotes", "backslashes", "no brackets", "strings", "unclosed", "nested"],
+)
+def test_pruning_takes_time_in_proportion_to_the_text(text: bytes) -> None:
+    """As much as etcd stores, once in a second; what was quadratic took a minute for a fifth of it."""
+    start = time.process_time()
+    pruned(text)
+    assert time.process_time() - start < 2
+
+
+def test_what_breaks_off_in_the_deep_stays_broken_and_comes_to_an_end() -> None:
+    deep = b"[" * 5000
+    with pytest.raises(Decode):
+        decode(b'{"a":' + deep + b"]" * 5000 + b',"b":' + deep, dict)
+
+
+@given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\a1', max_size=400).map(str.encode))
+def test_bytes_that_are_not_json_are_pruned_without_an_error(text: bytes) -> None:
+    assert pruned(text) == text or text.count(b"[") + text.count(b"{") > 100

@@ -88,7 +88,7 @@ def test_a_server_of_another_authority_is_sent_nothing(hub: SecretHub, tmp_path:
 
 @pytest.mark.parametrize(
     ("code", "kind"),
-    [(401, Unauthorized), (403, Forbidden), (404, NotFound), (503, ServerError), (302, ServerError)],
+    [(401, Unauthorized), (403, Forbidden), (404, NotFound), (503, ServerError)],
 )
 def test_a_refusal_has_its_class_and_the_servers_words_without_the_token(
     hub: SecretHub, tmp_path: Path, code: int, kind: type[ApiError]

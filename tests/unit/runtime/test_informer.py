@@ -165,6 +165,72 @@ async def test_an_object_that_cannot_be_read_is_left_out_and_counted(
     assert metrics.registry.get_sample_value("msa_malformed_objects_total", {"resource": "things.test"}) == 2
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverflowError,
+        RecursionError,
+        ValueError,
+        KeyError,
+        TypeError,
+        UnicodeError,
+        AttributeError,
+        IndexError,
+    ],
+)
+async def test_whatever_a_transform_raises_costs_one_object_and_is_said_once(
+    server: ScriptedServer, error: type[Exception], registry: CollectorRegistry, logged: list[Any]
+) -> None:
+    def transform(thing: Thing) -> Thing:
+        if thing.metadata.name == "bad":
+            raise error("no")
+        return thing
+
+    informer = Informer[Thing](server, Random(3), Metrics(registry), transform=transform)
+    server.put("bad")
+    server.put("good")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.faults.append(Fault.GONE_EVENT)
+        server.put("good")
+        await anyio.sleep(30)
+        assert informer.store.keys() == ("ns/good",)
+        tasks.cancel_scope.cancel()
+    assert sum("initial=True" in request for request in server.requests) == 2, "it was listed twice"
+    assert registry.get_sample_value("msa_malformed_objects_total", {"resource": "things.test"}) == 2
+    told = [line for line in logged if line["event"] == "object_unreadable"]
+    assert [(line["key"], line["problem"]) for line in told] == [
+        ("ns/bad", f"{error.__name__}: {error('no')}")
+    ]
+
+
+async def test_that_an_object_cannot_be_read_any_more_is_no_deletion_that_was_seen(
+    server: ScriptedServer,
+) -> None:
+    def transform(thing: Thing) -> Thing:
+        if thing.metadata.resource_version == "4":
+            raise ValueError("no")
+        return thing
+
+    told: list[Change[Thing]] = []
+    informer = Informer[Thing](server, Random(3), Metrics(CollectorRegistry()), transform=transform)
+    informer.subscribe(told.append)
+    server.put("a")
+    server.put("b")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        server.put("a")
+        server.delete("b")
+        await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert [(change.key, change.missed) for change in told if change.new is None] == [
+        ("ns/a", True),
+        ("ns/b", False),
+    ]
+
+
 async def test_an_object_out_of_shape_leaves_the_store_and_is_counted(
     server: ScriptedServer, informer: Informer[Thing], registry: CollectorRegistry
 ) -> None:

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from msa.runtime.errors import Invalid
+from msa.runtime.errors import AnswerTooLarge, Invalid
 from msa.runtime.events import WatchEvent
 from msa.runtime.informer import SILENCE_SECONDS, Informer
 from msa.runtime.metrics import Metrics
@@ -141,3 +141,31 @@ async def test_a_server_that_is_back_is_not_asked_before_the_time_that_it_asked_
         server.come_back()
         assert await _seconds_until_it_asks(server) >= 3.9
         tasks.cancel_scope.cancel()
+
+
+class HeavyPages(SlowPages):
+    """A server whose answers are too long to be read with more than so many objects."""
+
+    def __init__(self, pages: int, most: int) -> None:
+        super().__init__(pages)
+        self._most = most
+        self.limits: list[int] = []
+
+    async def list(
+        self, *, resource_version: str = "", limit: int = 0, continue_token: str = ""
+    ) -> Page[Thing]:
+        self.limits.append(limit)
+        if limit > self._most:
+            raise AnswerTooLarge
+        return await super().list(continue_token=continue_token)
+
+
+async def test_pages_that_are_too_long_are_asked_for_with_fewer_objects() -> None:
+    heavy = HeavyPages(3, 10)
+    informer = Informer[Thing](heavy, Random(3), Metrics(CollectorRegistry()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        tasks.cancel_scope.cancel()
+    assert heavy.limits == [500, 62, 7, 7, 7]
+    assert len(informer.store) == 3
