@@ -18,6 +18,9 @@ Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` s
 programs that know it from the addon that this one replaces. `SecretCreated` stays True while the Secret is there, whatever the trouble
 is. `LifetimeShortened` is there only while it is True.
 
+`FieldsIgnored` is there only while a field or a label has no effect, and names it and the remedy: `ClusterProfileGateOff` and `NotFannedOut`
+come from the manager, other reasons from the agent.
+
 The manager adds `ClusterProfileCopyRefused` while a ClusterProfile of the cluster gets no copy of the credential
 ([clusterprofile.md](../clusterprofile.md#when-no-copy-is-made) has its reasons)."""
 

@@ -61,7 +61,8 @@ or changed, `Withdrawn` (Normal) from how many it was removed, and why, `Removal
 ([MsaRemovalsHeld](../runbooks/MsaRemovalsHeld.md)). `EditReverted` (Warning), on a child, names what somebody had edited in it. Besides, each reason of its condition `Ready` comes when it begins, as a Warning where something is to be done:"""
 
 _PROFILES = """\
-From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do):"""
+From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do). Without the gate, a label that asks for copies is told by a Warning `FieldsIgnored`, as
+are `spec.placementRef` and `spec.rollout` in a managed cluster's namespace:"""
 
 _READY = """\
 From the manager, when it writes `Ready` because the agent cannot ([who writes Ready](../operations.md#who-writes-ready)); a Normal one,

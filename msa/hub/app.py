@@ -83,7 +83,7 @@ class _Manager:
         common = self._common(recorder, version)
         gates, groups = self.settings.feature_gates, fanout_app.SetInformers.of(common)
         parts = [
-            fanout_app.part(common, groups, ephemeral=gates.ephemeral_identity),
+            fanout_app.part(common, groups, gates),
             readiness_app.part(common),
         ]
         if gates.cluster_profile:

@@ -19,10 +19,13 @@ from msa.hub.fanout_departures import Departures
 from msa.hub.fanout_fresh import FreshReads
 from msa.hub.fanout_observer import FanOutCollector, FanOutTelemetry
 from msa.hub.fanout_triggers import Triggers
+from msa.hub.identity_fields import FieldsObserver, FieldsReconciler, FieldsTriggers, Judge
+from msa.hub.identity_notices import Notices
 from msa.hub.identity_writes import IdentityWrites
 from msa.hub.part import Common, Part
 from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
+from msa.policy.gates import FeatureGates
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
 from msa.runtime.events import KubeObject
@@ -58,13 +61,13 @@ class SetInformers:
         return ClusterSets(self.sets.store, self.bindings.store)
 
 
-def part(common: Common, groups: SetInformers, *, ephemeral: bool) -> Part:
+def part(common: Common, groups: SetInformers, gates: FeatureGates) -> Part:
     """The fan-out.
 
     Args:
         common: what all parts are made from.
         groups: run by this part.
-        ephemeral: whether lives end with their TTL.
+        gates: whether lives end with their TTL, and whether credentials are copied.
     """
     sets, bindings, decisions = groups.sets, groups.bindings, _decisions(common)
     identities, clusters, metrics = common.identities, common.clusters, common.metrics
@@ -95,10 +98,23 @@ def part(common: Common, groups: SetInformers, *, ephemeral: bool) -> Part:
         telemetry,
         now=wall_clock,
         hub_now=common.hub.server_time,
-        ephemeral=ephemeral,
+        ephemeral=gates.ephemeral_identity,
     )
     controller = Controller(queue, reconciler, workers=_WORKERS, freshness=freshness, metrics=metrics)
-    return Part((sets, bindings, decisions), (controller,))
+    fields = _fields(common, Judge(caches, gates.cluster_profile), telemetry)
+    return Part((sets, bindings, decisions), (controller, fields))
+
+
+def _fields(common: Common, judge: Judge, observer: FieldsObserver) -> Controller:
+    queue, freshness = WorkQueue("ignoredfields", Backoff(common.rng), common.metrics), Freshness()
+    triggers = FieldsTriggers(judge, queue)
+    common.identities.subscribe(triggers.identity)
+    common.clusters.subscribe(triggers.cluster)
+    notices = Notices(
+        common.identities.store, IdentityWrites(common.stored), freshness, common.hub.server_time
+    )
+    reconciler = FieldsReconciler(judge, notices, observer)
+    return Controller(queue, reconciler, workers=1, freshness=freshness, metrics=common.metrics)
 
 
 def _decisions(common: Common) -> Informer[PlacementDecision]:

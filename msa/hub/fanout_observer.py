@@ -16,6 +16,7 @@ from msa.api.meta import Condition
 from msa.hub.fanout_caches import ORIGINS
 from msa.hub.identity_reference import regarding
 from msa.policy.fanout_status import clusters
+from msa.policy.notices import Notice
 from msa.policy.removal import HOLD_SECONDS
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder
@@ -112,6 +113,11 @@ class FanOutTelemetry:
         _log.info("withdrawn", clusters=count, why=why)
         message = f"removed from {clusters(count)}: {why}"
         self._recorder.record(regarding(origin), "Normal", "Withdrawn", message)
+
+    def ignored(self, identity: FleetIdentity, notice: Notice) -> None:
+        """See `hub.identity_fields.FieldsObserver`."""
+        _log.warning("fields_ignored", reason=notice.reason, why=notice.message)
+        self._recorder.record(regarding(identity), "Warning", notice.type, notice.message)
 
     def swept(self, origin: str, count: int) -> None:
         _log.warning("orphans_swept", origin=origin, clusters=count)

@@ -13,6 +13,7 @@ from msa.api.fleet_identity import FailingCluster, FanOut, FanOutStatus, FleetId
 from msa.api.meta import Condition
 from msa.policy.addon_status import changes
 from msa.policy.fanout import Health, Verdict, conflict, follows, is_child, judge
+from msa.policy.ignored_fields import FIELDS_IGNORED
 from msa.policy.reach import Unreached
 from msa.policy.readiness import READY, TOKEN_REPORTED
 
@@ -62,7 +63,7 @@ def wanted(origin: FleetIdentity, found: Spread | Unreached, now: datetime) -> F
     """
     said = _unreached(found) if isinstance(found, Unreached) else _conditions(found)
     about = [replace(item, observed_generation=origin.metadata.generation) for item in said]
-    types = {item.type for item in about}
+    types = {item.type for item in about} | {FIELDS_IGNORED}
     before = tuple(item for item in origin.status.conditions if item.type in types)
     return FanOutStatus(
         conditions=conditions.merge(before, about, now),

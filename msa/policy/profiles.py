@@ -30,6 +30,7 @@ from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import ObjectMeta, OwnerReference
 from msa.policy.notices import Notice
 from msa.policy.ownership import is_labelled
+from msa.policy.readiness import ADDON_REMOVED, READY, TOKEN_EXPIRED, find
 
 SECRET_TYPE: Final = "Opaque"  # noqa: S105 - the type of a Secret
 LONGEST_NAME: Final = 63
@@ -39,6 +40,8 @@ HUB_NAMESPACE: Final = MANAGER
 """Where OCM up to 1.1 makes the profiles of all clusters, without the label that names the cluster: the hub's own, and nobody's tenant."""
 
 _NAMED: Final = 3
+_ENDS: Final = frozenset((TOKEN_EXPIRED, ADDON_REMOVED))
+"""While the agent is only unavailable, the token may live."""
 
 MARKS: Final = (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH)
 """Annotations that a copy has from its source."""
@@ -143,7 +146,7 @@ class Plan:
 
 def plan(situation: Situation) -> Plan:
     ours = tuple(copy for copy in situation.copies if made_for(copy) == situation.key)
-    if not _is_wanted(situation):
+    if not _is_wanted(situation) or has_ended(situation.identity):
         return Plan(surplus=ours)
     if situation.profiles is None:
         return Plan()
@@ -178,6 +181,12 @@ def notice(rejections: Sequence[Rejection]) -> Notice | None:
         return None
     message = "; ".join(dict.fromkeys(item.message for item in rejections))
     return Notice(COPY_REFUSED, rejections[0].reason, message)
+
+
+def has_ended(identity: FleetIdentity | None) -> bool:
+    """Whether its condition Ready says that its token can be used no more: a copy of that would look as if it were good."""
+    ready = find(identity.status, READY) if identity is not None else None
+    return ready is not None and ready.status != "True" and ready.reason in _ENDS
 
 
 def is_asked_for(identity: FleetIdentity) -> bool:

@@ -12,7 +12,8 @@ from msa.api import names
 from msa.api.cluster import ClientConfig, ClusterSpec, ManagedCluster
 from msa.api.clusterprofile import Access, ClusterProfile, SecretFacts
 from msa.api.core import Secret
-from msa.api.meta import OwnerReference
+from msa.api.fleet_identity import FanOutStatus
+from msa.api.meta import Condition, OwnerReference
 from msa.hub.profile_ingest import keep_secret
 from msa.policy import profiles
 from msa.policy.profiles import (
@@ -229,6 +230,26 @@ def test_a_secret_that_a_profile_of_the_cluster_does_not_control_is_refused_and_
     assert (decided.surplus, decided.writes) == ((), ())
     assert [rejection.reason for rejection in decided.rejections] == [Reason.CONFLICT]
     assert plan(situation(foreign, identity=None)) == Plan()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "stays"),
+    [
+        ("False", "TokenExpired", False),
+        ("False", "AddonRemoved", False),
+        ("Unknown", "AgentUnavailable", True),
+        ("False", "SecretContested", True),
+        ("True", "TokenFresh", True),
+    ],
+)
+def test_of_a_token_that_can_be_used_no_more_there_is_no_copy(
+    status: str, reason: str, *, stays: bool
+) -> None:
+    ready = FanOutStatus(conditions=(Condition("Ready", status, reason),))
+    decided = plan(situation(COPY, identity=replace(IDENTITY, status=ready)))
+    assert decided == (Plan() if stays else Plan(surplus=(keep_secret(COPY),)))
+    anew = plan(situation(identity=replace(IDENTITY, status=ready)))
+    assert bool(anew.writes) is stays
 
 
 def test_a_secret_without_our_label_is_nobodys_copy() -> None:
