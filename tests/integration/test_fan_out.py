@@ -64,6 +64,11 @@ class Edge:
     def wait_where(self, name: str, *clusters: str) -> None:
         assert wait_until(lambda: self.where(name) == sorted(clusters), PATIENCE, 0.1), self.where(name)
 
+    def events(self, namespace: str, name: str) -> list[str]:
+        """Reasons of those about one."""
+        found = json.loads(self.hub.kubectl("get", "events", "-n", namespace, "-o", "json"))["items"]
+        return [item["reason"] for item in found if item["involvedObject"]["name"] == name]
+
     def label(self, cluster: str, group: str) -> None:
         self.hub.kubectl("label", "--overwrite", "managedcluster", cluster, f"{SET_LABEL}={group}")
 
@@ -191,6 +196,7 @@ def test_what_is_edited_or_deleted_by_hand_is_put_back(edge: Edge) -> None:
     assert wait_until(lambda: spec() == {"rotation": {"enabled": True, "validity": "1h"}}, PATIENCE, 0.1), (
         spec()
     )
+    assert wait_until(lambda: "EditReverted" in edge.events("edge1", "robot"), PATIENCE, 0.1)
     edge.hub.kubectl("label", MSA, "-n", "edge2", "robot", f"{names.LABEL_ORIGIN_NAMESPACE}-")
 
     def origin() -> str:
@@ -289,3 +295,35 @@ def test_a_manager_that_starts_anew_writes_nothing_and_goes_on(edge: Edge) -> No
     assert (
         len(set(before) & set(versions())) >= len(before) - 2
     )  # all but the one that was deleted, and the status
+
+
+def test_what_has_no_effect_is_told_while_it_has_none_and_the_agent_keeps_the_condition(edge: Edge) -> None:
+    labels = {"labels": {names.LABEL_SYNC_TO_PROFILE: "true"}}
+    apply(edge.hub, body(API, names.KIND, "alone", "edge1", spec={"rollout": {"maxConcurrent": 1}}))
+    edge.patch("edge1", "alone", {"metadata": labels})
+
+    def told() -> dict[str, str]:
+        conditions = get(edge.hub, MSA, "-n", "edge1", "alone").get("status", {}).get("conditions", ())
+        return {item["type"]: item["message"] for item in conditions}
+
+    assert wait_until(lambda: "Ready" in told() and "FieldsIgnored" in told(), PATIENCE, 0.1), told()
+    assert "spec.rollout has no effect" in told()["FieldsIgnored"]
+    assert wait_until(lambda: names.LABEL_SYNC_TO_PROFILE in told()["FieldsIgnored"], PATIENCE, 0.1), told()
+    assert "FieldsIgnored" in edge.events("edge1", "alone")
+    edge.patch("edge1", "alone", {"spec": {"rotation": {"validity": "2h"}}})
+    changes = {"metadata": {"labels": {names.LABEL_SYNC_TO_PROFILE: None}}, "spec": {"rollout": None}}
+    edge.patch("edge1", "alone", changes)
+    assert wait_until(lambda: "FieldsIgnored" not in told(), PATIENCE, 0.1), told()
+    assert "Ready" in told()
+
+
+def test_what_a_manager_did_not_see_go_waits_a_minute_and_is_checked(edge: Edge) -> None:
+    edge.create("robot")
+    edge.wait("robot", "AllClustersReady")
+    edge.manager.stop()
+    edge.hub.kubectl("delete", "managedclustersetbinding", "edge", "-n", "team")
+    edge.manager.start()
+    edge.manager.wait_ready()
+    edge.wait("robot", "NamespaceNotBound")
+    assert not wait_until(lambda: edge.where("robot") != sorted(MEMBERS), 45.0, 1.0)
+    assert wait_until(lambda: edge.where("robot") == [], 45.0, 0.5), edge.where("robot")
