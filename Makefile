@@ -132,14 +132,14 @@ release: venv helm ## Build a release into dist/, VERSION=x.y.z as the tree has 
 install: venv ## The CRD alone.
 	@$(RUN) hack.deploy install
 
-uninstall: venv ## Delete the CRD, and with it every ManagedServiceAccount and its token.
+uninstall: venv ## Delete the CRD, and with it every ManagedServiceAccount and its token. Asks first; YES=1 does not.
 	@$(RUN) hack.deploy uninstall
 
 deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits until the manager is available.
 	@$(if $(IMG),,echo 'say which image: make deploy IMG=registry/name:tag'; exit 1)
 	@$(RUN) hack.deploy up $(IMG)
 
-undeploy: venv ## Delete all of it but the CRD and the namespace.
+undeploy: venv ## Delete all of it but the CRD and the namespace. Asks first; YES=1 does not.
 	@$(RUN) hack.deploy down
 
 .PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager bench-fanout hub-up hub-down cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release

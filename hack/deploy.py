@@ -4,17 +4,20 @@ python -m hack.deploy install              the CRD alone
 python -m hack.deploy uninstall            deletes it, and with it all identities
 python -m hack.deploy up IMAGE [SECONDS]   CRD, namespace, manager; then waits that long for the manager to be available
 python -m hack.deploy down                 the manager and all of ours but the CRD, which holds everybody's identities
+
+`uninstall` and `down` name the context that they work on and ask first; the environment variable YES=1 answers for you.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from attrs import field, frozen
 
 from hack import binaries
@@ -25,6 +28,7 @@ _DEFAULT = _ROOT / "manifests/default"
 _CRD = _ROOT / "manifests/crd/bases"
 _MANAGER = "managed-serviceaccount-addon-manager"
 _PATIENCE = 180
+_NO_PROGRAM = re.compile(r"/msa\b.*(no such file|not found)")
 
 
 class DeployError(Exception):
@@ -46,6 +50,11 @@ class Deployer:
     """
 
     command: tuple[str, ...] = field(factory=lambda: (_kubectl(),))
+
+    def hub(self) -> str:
+        """Which one kubectl points at. Raises DeployError."""
+        path = "{.current-context}{' at '}{.clusters[0].cluster.server}"
+        return self._run("config", "view", "--minify", "-o", f"jsonpath={path}").strip()
 
     def install(self) -> None:
         """Raises DeployError."""
@@ -85,7 +94,7 @@ class Deployer:
         """manifests/default with this image for the manager and for the agents that it deploys."""
         folder = _ROOT / "build/deploy"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization(image), sort_keys=False))
+        (folder / "kustomization.yaml").write_text(json.dumps(kustomization(image)))
         return self._run("kustomize", str(folder))
 
     def _wait(self, image: str, seconds: int) -> None:
@@ -147,32 +156,64 @@ def kustomization(image: str) -> dict[str, Any]:
 
 
 def _split(image: str) -> tuple[str, str, str]:
-    """Name, separator and tag or digest; a colon before the last slash is a port."""
+    """Name, separator and tag or digest, of both the digest; a colon before the last slash is a port."""
     if "@" in image:
-        return image.partition("@")
+        named, separator, digest = image.partition("@")
+        return _tagged(named)[0], separator, digest
+    name, tag = _tagged(image)
+    return name, ":" if tag else "", tag
+
+
+def _tagged(image: str) -> tuple[str, str]:
     folder, slash, last = image.rpartition("/")
-    name, separator, tag = last.partition(":")
-    return f"{folder}{slash}{name}", separator, tag
+    name, _, tag = last.partition(":")
+    return f"{folder}{slash}{name}", tag
 
 
 def troubles(pod: dict[str, Any]) -> list[str]:
     """Why a pod is not ready, in the API's own words."""
     status = pod.get("status", {})
-    waiting = [
-        state
-        for container in status.get("containerStatuses", ())
-        if (state := container.get("state", {}).get("waiting"))
-    ]
+    waiting = [state for container in status.get("containerStatuses", ()) for state in _stopped(container)]
     unmet = [condition for condition in status.get("conditions", ()) if condition["status"] != "True"]
     said = [f"{found.get('reason', '')} {found.get('message', '')}".strip() for found in waiting or unmet]
     if not status.get("conditions"):
         said.append("no node has taken it yet")
     texts = [text for text in dict.fromkeys(said) if text]
+    if any(_NO_PROGRAM.search(text) for text in texts):
+        texts.append(
+            "the image has no /msa, so it is not this addon's: build one with make docker-build IMG=..."
+        )
     return [f"pod {pod['metadata']['name']}: {text}" for text in texts]
+
+
+def _stopped(container: dict[str, Any]) -> list[dict[str, Any]]:
+    """Why it waits, and how it ended before."""
+    found = (container.get("state", {}).get("waiting"), container.get("lastState", {}).get("terminated"))
+    return [state for state in found if state]
+
+
+def confirmed(what: str, hub: str, environment: Mapping[str, str], ask: Callable[[str], str] = input) -> bool:
+    """Whether the user, or YES=1, wants that deleted from that hub."""
+    print(f"This deletes {what}.\nThe hub is {hub}.", flush=True)
+    if environment.get("YES") == "1":
+        return True
+    try:
+        return ask("Go on? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        raise DeployError("nobody is there to answer: set YES=1 to go on without the question") from None
 
 
 def _namespace() -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": names.HUB_NAMESPACE}})
+
+
+def _ask_and(delete: Callable[[Deployer], None], what: str) -> int:
+    deployer = Deployer()
+    if not confirmed(what, deployer.hub(), os.environ):
+        print("Nothing was changed.")
+        return 1
+    delete(deployer)
+    return 0
 
 
 def main(arguments: list[str]) -> int:
@@ -180,13 +221,17 @@ def main(arguments: list[str]) -> int:
         case ["install"]:
             Deployer().install()
         case ["uninstall"]:
-            Deployer().uninstall()
+            return _ask_and(
+                Deployer.uninstall, "the CRD, and with it every ManagedServiceAccount and its token"
+            )
         case ["up", image]:
             Deployer().up(image)
         case ["up", image, seconds]:
             Deployer().up(image, int(seconds))
         case ["down"]:
-            Deployer().down()
+            return _ask_and(
+                Deployer.down, "the manager and the addon; every cluster loses its agent and its tokens"
+            )
         case _:
             print(__doc__, file=sys.stderr)
             return 2

@@ -91,10 +91,23 @@ def state(addon: ManagedClusterAddOn) -> str:
     if stands.get(REGISTRATION_APPLIED) != "True":
         return "registering"
     if stands.get(MANIFEST_APPLIED) != "True":
-        return "failing" if stands.get(MANIFEST_APPLIED) == "False" else "deploying"
+        return _undeployed(addon, stands)
     if stands.get(DEGRADED) == "True":
         return "degraded"
     return {"True": "available", "False": "unavailable"}.get(stands.get("Available", ""), "unknown")
+
+
+def _undeployed(addon: ManagedClusterAddOn, stands: dict[str, str]) -> str:
+    """A wrong configuration changes nothing for an agent that runs already."""
+    if stands.get(MANIFEST_APPLIED) != "False":
+        return "deploying"
+    wrong = any(
+        (item.type, item.reason) == (MANIFEST_APPLIED, INVALID_CONFIGURATION)
+        for item in addon.status.conditions
+    )
+    if not wrong:
+        return "failing"
+    return "unavailable" if stands.get("Available") == "False" else "misconfigured"
 
 
 def _registration(obstacle: Obstacle | None) -> Condition:

@@ -65,8 +65,9 @@ def test_what_is_not_is_refused_with_the_field_and_the_reason(hub: Cluster, spec
     assert says in _create(hub, spec)
 
 
-def test_an_object_made_in_one_version_reads_the_same_in_the_other(hub: Cluster) -> None:
-    hub.kubectl("create", "-n", "default", "-f", str(MANIFESTS / "samples/my-sample.yaml"))
+@pytest.mark.parametrize("sample", ["my-sample.yaml", "v1alpha1/my-sample.yaml"])
+def test_an_object_made_in_one_version_reads_the_same_in_the_other(hub: Cluster, sample: str) -> None:
+    hub.kubectl("create", "-n", "default", "-f", str(MANIFESTS / "samples" / sample))
     try:
         old, new = (
             json.loads(

@@ -113,7 +113,7 @@ def test_a_hub_without_admission_policies_is_given_none() -> None:
     ("tag", "image"),
     [
         ("", f"{names.IMAGE}:{names.TAG_PREFIX}{msa.__version__}"),
-        ("v2", f"{names.IMAGE}:v2"),
+        ("msa-v2", f"{names.IMAGE}:msa-v2"),
         (f"sha256:{'a' * 64}", f"{names.IMAGE}@sha256:{'a' * 64}"),
     ],
 )
@@ -128,15 +128,22 @@ def test_manager_and_agents_have_one_image(tag: str, image: str) -> None:
         assert text.count(image) == 2 + (mode == "AddOnTemplate")
 
 
+@pytest.mark.parametrize("tag", ["latest", "v0.10.0", "v0.1.0"])
+def test_an_image_of_the_go_addon_is_refused_before_anything_is_installed(tag: str) -> None:
+    """As a values file for the Go addon's chart names it."""
+    with pytest.raises(HelmError, match=f"tag: {names.IMAGE}:{tag} is an image of the Go addon"):
+        render(f"--set-string=tag={tag}")
+
+
 @pytest.mark.parametrize("ephemeral", [False, True])
 def test_the_addon_template_deploys_the_agent_that_the_manager_deploys(ephemeral: bool) -> None:
     flags = [
-        "--set=hubDeployMode=AddOnTemplate,tag=v1",
+        "--set=hubDeployMode=AddOnTemplate,tag=msa-v1",
         f"--set=featureGates.ephemeralIdentity={str(ephemeral).lower()}",
     ]
     template = _objects(render(*flags))["AddOnTemplate", "managed-serviceaccount-addon"]
     values = {"CLUSTER_NAME": "{{CLUSTER_NAME}}", "INSTALL_NAMESPACE": names.DEFAULT_INSTALL_NAMESPACE}
-    values |= {"AGENT_IMAGE": f"{names.IMAGE}:v1", "EPHEMERAL_IDENTITY": str(ephemeral).lower()}
+    values |= {"AGENT_IMAGE": f"{names.IMAGE}:msa-v1", "EPHEMERAL_IDENTITY": str(ephemeral).lower()}
     assert template["spec"]["agentSpec"]["workload"]["manifests"] == hub_render.agent_objects(values)
 
 

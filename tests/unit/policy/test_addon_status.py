@@ -193,5 +193,15 @@ def test_the_state_of_a_cluster_is_the_first_thing_that_is_not_as_it_should_be(
     assert addon_status.state(with_(addon(), status=found)) == state
 
 
+@pytest.mark.parametrize(
+    ("available", "state"), [("True", "misconfigured"), ("", "misconfigured"), ("False", "unavailable")]
+)
+def test_a_wrong_configuration_is_no_agent_that_does_not_work(available: str, state: str) -> None:
+    wrong = Condition("ManifestApplied", "False", "InvalidConfiguration")
+    others = [Condition("RegistrationApplied", "True"), Condition("Available", available)]
+    found = AddonStatus(conditions=(*others, wrong))
+    assert addon_status.state(with_(addon(), status=found)) == state
+
+
 def test_an_addon_that_is_being_deleted_is_in_no_other_state() -> None:
     assert addon_status.state(with_(addon(), deletion_timestamp=START)) == "removing"

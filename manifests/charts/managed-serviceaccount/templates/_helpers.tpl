@@ -1,6 +1,10 @@
 {{- define "msa.image" -}}
 {{- /* The Go addon has tags v0.x under the same name: ours exists only once this version is released. */ -}}
 {{- $tag := .Values.tag | default (printf "msa-v%s" .Chart.AppVersion) -}}
+{{- $published := "quay.io/open-cluster-management/managed-serviceaccount" -}}
+{{- if and (eq .Values.image $published) (not (hasPrefix "msa-v" $tag)) (not (hasPrefix "sha256:" $tag)) -}}
+{{- fail (printf "tag: %s:%s is an image of the Go addon, which this chart cannot run. Remove tag from the values, or set image and tag to an image that was built with make docker-build." $published $tag) -}}
+{{- end -}}
 {{ .Values.image }}{{ hasPrefix "sha256:" $tag | ternary "@" ":" }}{{ $tag }}
 {{- end }}
 
