@@ -64,21 +64,40 @@ class Manifests:
             resource, namespaced = await self.discovery.find(manifest["apiVersion"], manifest["kind"])
             namespace = manifest["metadata"].get("namespace", "") if namespaced else ""
             meta |= {"resource": resource.plural, "namespace": namespace}
-            owners = [owner] if owned(meta, option) else []
-            body = manifest | {"metadata": manifest["metadata"] | {"ownerReferences": owners}}
-            return Applied(meta, "", await self.api.apply(path_of(meta), body, MANAGER))
+            applied = await self.api.apply(path_of(meta), manifest, MANAGER)
+            return Applied(meta, "", await self._own(meta, applied, owner, wanted=owned(meta, option)))
         except (LookupError, ApiError) as error:
             return Applied(meta, str(error), {})
 
+    async def _own(self, meta: Body, stored: Body, owner: Body, *, wanted: bool) -> Body:
+        """Adds the owner to those that the object has, or takes it away: several works may own one object."""
+        owners = stored["metadata"].get("ownerReferences", [])
+        others = [reference for reference in owners if reference["uid"] != owner["uid"]]
+        if (len(others) < len(owners)) == wanted:
+            return stored
+        return await self._set_owners(meta, stored, [*others, owner] if wanted else others)
+
+    async def _set_owners(self, meta: Body, stored: Body, owners: list[Body]) -> Body:
+        version = stored["metadata"]["resourceVersion"]
+        changes = {"metadata": {"resourceVersion": version, "ownerReferences": owners}}
+        return await self.api.merge(path_of(meta), changes)
+
     async def remove(self, resources: list[Body], owner: Body) -> list[Body]:
-        """Deletes what of these is still that very object and has this owner; those that are still there."""
+        """Deletes what of these is still that very object and has this owner; those that are still there.
+
+        What another work owns, too, merely loses this owner.
+        """
         left = []
         for resource in resources:
             stored = await self.api.get(path_of(resource))
             if stored is None or stored["metadata"]["uid"] != resource["uid"]:
                 continue
-            owners = {reference["uid"] for reference in stored["metadata"].get("ownerReferences", ())}
-            if owner["uid"] not in owners:
+            owners = stored["metadata"].get("ownerReferences", [])
+            others = [reference for reference in owners if reference["uid"] != owner["uid"]]
+            if len(others) == len(owners):
+                continue
+            if any(reference["kind"] == owner["kind"] for reference in others):
+                await self._set_owners(resource, stored, others)
                 continue
             left.append(resource)
             if "deletionTimestamp" not in stored["metadata"]:

@@ -69,6 +69,7 @@ class Work:
         digest: of its spec's meaning.
         feedback: of the agent's Deployment, by name.
         failed: kind and name of objects that could not be applied, with the reason.
+        carries_anchor: it lists the ConfigMap that identities hang on.
     """
 
     metadata: ObjectMeta
@@ -76,3 +77,4 @@ class Work:
     conditions: tuple[Condition, ...]
     feedback: dict[str, int | str]
     failed: tuple[str, ...]
+    carries_anchor: bool = False

@@ -16,7 +16,7 @@ from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
 from msa.api.meta import ObjectMeta
 from msa.api.rbac import RoleBinding
-from msa.api.work import Work
+from msa.api.work import APPLIED, Work
 from msa.hub import bodies, render
 from msa.hub.observers import Observer
 from msa.hub.ports import Hub, Kind
@@ -50,6 +50,7 @@ class Caches:
     fleet: Store[ClusterManagementAddOn]
     configs: Store[DeploymentConfig]
     works: Store[Work]
+    identities_works: Store[Work]
     bindings: Store[RoleBinding]
     pull_secrets: Store[Secret]
 
@@ -127,9 +128,22 @@ class AddonReconciler:
             work=stored if _is_work(stored, wanted) else None,
         )
         await self._report(key, addon, found)
-        if isinstance(subject, Subject) and isinstance(wanted, dict) and found.work is None:
+        if (
+            isinstance(subject, Subject)
+            and isinstance(wanted, dict)
+            and found.work is None
+            and self._may_rewrite(key, stored)
+        ):
             await self._put(key, Kind.WORK, _metadata(stored), wanted)
         return result
+
+    def _may_rewrite(self, key: Key, stored: Work | None) -> bool:
+        """Not while it alone carries what identities hang on, as before ADR 0011: the work agent would delete that with all accounts."""
+        return (
+            stored is None
+            or not stored.carries_anchor
+            or _is_applied(self.caches.identities_works.get(f"{key}/{names.IDENTITIES_WORK}"))
+        )
 
     def _config(self, namespace: str, name: str) -> DeploymentConfig | None:
         return self.caches.configs.get(f"{namespace}/{name}")
@@ -247,12 +261,13 @@ def _is_work(stored: Work | None, wanted: render.Manifest | str | None) -> bool:
     """Whether what is stored is what is wanted; while nothing can be rendered, what runs is what is reported."""
     if stored is None or not isinstance(wanted, dict):
         return stored is not None
-    metadata = wanted["metadata"]
-    return (
-        stored.digest == render.spec_digest(wanted["spec"])
-        and (metadata["labels"].items() <= (stored.metadata.labels or {}).items())
-        and (metadata["annotations"].items() <= (stored.metadata.annotations or {}).items())
-        and any(
-            owner.uid == metadata["ownerReferences"][0]["uid"] for owner in stored.metadata.owner_references
-        )
+    return render.is_rendered(stored, wanted)
+
+
+def _is_applied(stored: Work | None) -> bool:
+    """Whether the cluster's side has applied it as it is now."""
+    return stored is not None and any(
+        (item.type, item.status) == (APPLIED, "True")
+        and item.observed_generation == stored.metadata.generation
+        for item in stored.conditions
     )

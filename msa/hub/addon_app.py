@@ -94,6 +94,7 @@ class _Informers:
     fleet: Informer[ClusterManagementAddOn]
     configs: Informer[DeploymentConfig]
     works: Informer[Work]
+    identities_works: Informer[Work]
     bindings: Informer[RoleBinding]
     requests: Informer[SigningRequest]
     pull_secrets: Informer[Secret] | None
@@ -113,6 +114,7 @@ class _Informers:
         self.fleet.subscribe(triggers.fleet_addon)
         self.configs.subscribe(triggers.config)
         self.works.subscribe(triggers.owned)
+        self.identities_works.subscribe(triggers.owned)
         self.bindings.subscribe(triggers.owned)
         self.requests.subscribe(triggers.request)
         if self.pull_secrets is not None:
@@ -126,6 +128,7 @@ class _Informers:
             fleet=self.fleet.store,
             configs=self.configs.store,
             works=self.works.store,
+            identities_works=self.identities_works.store,
             bindings=self.bindings.store,
             pull_secrets=self.pull_secrets.store if self.pull_secrets is not None else Store(),
         )
@@ -190,6 +193,7 @@ class _Sources:
             fleet=Informer(self.fleet, rng, metrics),
             configs=Informer(self.configs, rng, metrics, transform=keep_config, optional=True),
             works=Informer(self.works, rng, metrics, transform=keep_work),
+            identities_works=common.identities_works,
             bindings=Informer(self.bindings, rng, metrics, transform=keep_binding),
             requests=Informer(self.requests, rng, metrics, indexes={BY_CLUSTER: cluster_of}),
             pull_secrets=Informer(self.pull_secrets, rng, metrics) if with_pull_secret else None,

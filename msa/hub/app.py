@@ -13,11 +13,11 @@ from msa.api import cluster as cluster_api
 from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import StoredFleetIdentity
-from msa.hub import addon_app, fanout_app, profiles_app, readiness_app
+from msa.hub import addon_app, fanout_app, identities_work_app, profiles_app, readiness_app
 from msa.hub.discovery import addon_version
 from msa.hub.fanout_caches import IDENTITY_INDEXES
-from msa.hub.ingest import keep_identity
-from msa.hub.part import Common, Part, addons
+from msa.hub.ingest import keep_identity, keep_work
+from msa.hub.part import Common, Part, addons, identities_works
 from msa.hub.settings import DeployMode, ManagerSettings
 from msa.kube import credentials
 from msa.kube.candidate import candidate
@@ -85,6 +85,7 @@ class _Manager:
         parts = [
             fanout_app.part(common, groups, gates),
             readiness_app.part(common),
+            identities_work_app.part(common),
         ]
         if gates.cluster_profile:
             publish = self.settings.publish_access_providers
@@ -107,6 +108,9 @@ class _Manager:
             identities=Informer(
                 stored, self.rng, self.metrics, transform=keep_identity, indexes=IDENTITY_INDEXES
             ),
+            identities_works=Informer(
+                identities_works(self.hub), self.rng, self.metrics, transform=keep_work
+            ),
             stored=stored,
         )
 
@@ -125,7 +129,13 @@ class _Manager:
         return Supervisor(
             metrics=self.metrics,
             addresses=Addresses(settings.metrics_address, settings.health_address),
-            informers=(common.clusters, common.addons, common.identities, *informers),
+            informers=(
+                common.clusters,
+                common.addons,
+                common.identities,
+                common.identities_works,
+                *informers,
+            ),
             controllers=tuple(controller for part in parts for controller in part.controllers),
             always={"reloading of the hub's credential": self.hub.run},
             leading={"sending of Events": common.recorder.run},

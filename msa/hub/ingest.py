@@ -26,7 +26,8 @@ def keep_work(stored: ManifestWork) -> Work:
     Raises:
         ValueError: it cannot be read.
     """
-    digest = _read(lambda: spec_digest(msgspec.json.decode(stored.spec, type=dict[str, Any])))
+    spec = _read(lambda: msgspec.json.decode(stored.spec, type=dict[str, Any]))
+    digest = _read(lambda: spec_digest(spec))
     manifests = stored.status.resource_status.manifests
     return Work(
         metadata=stored.metadata,
@@ -34,6 +35,7 @@ def keep_work(stored: ManifestWork) -> Work:
         conditions=stored.status.conditions,
         feedback=_feedback(manifests),
         failed=tuple(failure for manifest in manifests if (failure := _failure(manifest))),
+        carries_anchor=f'"name":"{names.ANCHOR}"'.encode() in bytes(stored.spec),
     )
 
 

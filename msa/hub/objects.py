@@ -1,6 +1,6 @@
 """Objects of the hub's API server as the writers here see them: what `kube.resources.Resource` offers, and tests script."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -34,6 +34,19 @@ class Written(Struct, frozen=True):
     metadata: ObjectMeta
 
 
+async def create(objects: Objects, body: dict[str, Any]) -> str:
+    """The new resourceVersion. Raises AlreadyExists where one of that name is there."""
+    written = await objects.within(body["metadata"]["namespace"]).create(body, into=Written)
+    return written.metadata.resource_version
+
+
+async def rewrite(objects: Objects, stored: ObjectMeta, body: dict[str, Any]) -> str:
+    """Makes the stored object as the body says; foreign labels, annotations and finalizers stay. The new resourceVersion."""
+    resource = objects.within(stored.namespace)
+    written = await resource.json_patch(stored.name, _replacing(stored, body), into=Written)
+    return written.metadata.resource_version
+
+
 async def delete(objects: Objects, stored: ObjectMeta) -> bool:
     """Deletes exactly this one, by UID. False where it was gone already, which is no error."""
     try:
@@ -41,3 +54,19 @@ async def delete(objects: Objects, stored: ObjectMeta) -> bool:
     except (NotFound, Conflict):
         return False  # a conflict means that this one is gone too, and another has its name
     return True
+
+
+def _replacing(stored: ObjectMeta, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """A JSON patch that puts our parts in whole: of lists and maps in them nothing of before is left, as a merge patch would leave it.
+
+    To put in the version that was read makes the server answer with Conflict where that is not the newest.
+    """
+    metadata = body["metadata"]
+    parts = {
+        "/metadata/resourceVersion": stored.resource_version,
+        "/metadata/labels": {**(stored.labels or {}), **metadata.get("labels", {})},
+        "/metadata/annotations": {**(stored.annotations or {}), **metadata.get("annotations", {})},
+        "/metadata/ownerReferences": metadata["ownerReferences"],
+        **{f"/{name}": part for name, part in body.items() if name not in ("apiVersion", "kind", "metadata")},
+    }
+    return [{"op": "add", "path": path, "value": value} for path, value in parts.items()]

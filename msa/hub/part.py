@@ -6,10 +6,11 @@ from typing import Any
 from attrs import frozen
 
 from msa.api import addon as addon_api
-from msa.api import names
+from msa.api import names, work
 from msa.api.addon import ManagedClusterAddOn
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
+from msa.api.work import ManifestWork, Work
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
 from msa.runtime.controller import Controller
@@ -27,6 +28,7 @@ class Common:
         metrics: where they count.
         recorder: of their Events.
         addons: ours, on each cluster.
+        identities_works: the ManifestWorks that carry what identities hang on.
         stored: where ManagedServiceAccounts are written.
     """
 
@@ -37,6 +39,7 @@ class Common:
     clusters: Informer[ManagedCluster]
     addons: Informer[ManagedClusterAddOn]
     identities: Informer[FleetIdentity]
+    identities_works: Informer[Work]
     stored: Resource[StoredFleetIdentity]
 
 
@@ -46,6 +49,12 @@ def addons(hub: Transport, version: str) -> Resource[ManagedClusterAddOn]:
     return Resource(
         hub, Selection(addon_api.GROUP, version, "managedclusteraddons", fields=named), ManagedClusterAddOn
     )
+
+
+def identities_works(hub: Transport) -> Resource[ManifestWork]:
+    """The one on each cluster that carries what its identities hang on."""
+    named = f"metadata.name={names.IDENTITIES_WORK}"
+    return Resource(hub, Selection(work.GROUP, "v1", "manifestworks", fields=named), ManifestWork)
 
 
 @frozen

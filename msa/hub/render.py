@@ -13,6 +13,7 @@ from attrs import frozen
 from msa.api import addon as addon_api
 from msa.api import names, work
 from msa.api.addon import ManagedClusterAddOn
+from msa.api.work import Work
 from msa.hub.bodies import owner
 from msa.policy.deployment import Workload, config_hashes
 
@@ -53,9 +54,9 @@ class PullSecret:
 
 
 @cache
-def _template() -> tuple[Manifest, ...]:
+def _template(name: str) -> tuple[Manifest, ...]:
     """Parsed once: it takes longer than all the rest for one cluster. Values are filled in after that, so none can alter the structure."""
-    return tuple(yaml.safe_load_all((_TEMPLATES / "agent.yaml").read_text(encoding="utf-8")))
+    return tuple(yaml.safe_load_all((_TEMPLATES / name).read_text(encoding="utf-8")))
 
 
 def manifests(workload: Workload, *, ephemeral: bool, pull_secret: PullSecret | None) -> list[Manifest]:
@@ -81,7 +82,7 @@ def manifests(workload: Workload, *, ephemeral: bool, pull_secret: PullSecret | 
 
 def agent_objects(values: dict[str, str]) -> list[Manifest]:
     """The template with its variables replaced. For an AddOnTemplate, some by OCM's own: `{"CLUSTER_NAME": "{{CLUSTER_NAME}}"}`."""
-    return [_filled(part, values) for part in _template()]
+    return [_filled(part, values) for part in _template("agent.yaml")]
 
 
 def _filled(part: Any, values: dict[str, str]) -> Any:
@@ -98,19 +99,49 @@ def _filled(part: Any, values: dict[str, str]) -> Any:
 
 
 def manifest_work(addon: ManagedClusterAddOn, objects: list[Manifest]) -> Manifest:
-    """The ManifestWork for one cluster."""
+    """The ManifestWork that deploys the agent on one cluster."""
     hashes = config_hashes(addon.status.config_references)
+    marks = {
+        "labels": {addon_api.LABEL_ADDON: names.ADDON},
+        "annotations": {work.ANNOTATION_CONFIG_HASHES: _canonical(hashes)},
+    }
+    return _work(addon, names.DEPLOY_WORK, marks, _work_spec(objects))
+
+
+def identities_work(addon: ManagedClusterAddOn, namespace: str) -> Manifest:
+    """The ManifestWork that carries the ConfigMap which the identities' accounts hang on (docs/adr/0011).
+
+    It has not OCM's label of an addon's work: OCM's framework deletes such as it does not know, and the Go addon is built on that.
+    """
+    objects = [_filled(part, {"INSTALL_NAMESPACE": namespace}) for part in _template("identities.yaml")]
+    spec = {"workload": {"manifests": objects}, "deleteOption": _left_behind(objects)}
+    return _work(addon, names.IDENTITIES_WORK, {"labels": names.MANAGED_LABELS}, spec)
+
+
+def is_rendered(stored: Work, wanted: Manifest) -> bool:
+    """Whether a stored ManifestWork is the wanted one."""
+    metadata = wanted["metadata"]
+    return (
+        stored.digest == spec_digest(wanted["spec"])
+        and metadata["labels"].items() <= (stored.metadata.labels or {}).items()
+        and metadata.get("annotations", {}).items() <= (stored.metadata.annotations or {}).items()
+        and any(
+            owner.uid == metadata["ownerReferences"][0]["uid"] for owner in stored.metadata.owner_references
+        )
+    )
+
+
+def _work(addon: ManagedClusterAddOn, name: str, marks: Manifest, spec: Manifest) -> Manifest:
     return {
         "apiVersion": f"{work.GROUP}/v1",
         "kind": "ManifestWork",
         "metadata": {
-            "name": names.DEPLOY_WORK,
+            "name": name,
             "namespace": addon.metadata.namespace,
-            "labels": {addon_api.LABEL_ADDON: names.ADDON},
-            "annotations": {work.ANNOTATION_CONFIG_HASHES: _canonical(hashes)},
+            **marks,
             "ownerReferences": [owner(addon)],
         },
-        "spec": _work_spec(objects),
+        "spec": spec,
     }
 
 
@@ -125,7 +156,6 @@ def _canonical(value: Any) -> str:
 
 
 def _work_spec(objects: list[Manifest]) -> Manifest:
-    orphaned = [item for item in objects if _ORPHAN in (item["metadata"].get("annotations") or {})]
     deployment = next(item for item in objects if item["kind"] == "Deployment")
     identifier = {
         "group": "apps",
@@ -136,19 +166,21 @@ def _work_spec(objects: list[Manifest]) -> Manifest:
     paths = [{"name": name, "path": path} for name, path in _FEEDBACK]
     return {
         "workload": {"manifests": objects},
-        "deleteOption": {
-            "propagationPolicy": "SelectivelyOrphan",
-            "selectivelyOrphans": {
-                "orphaningRules": [
-                    {"group": "", "resource": "namespaces", "name": item["metadata"]["name"], "namespace": ""}
-                    for item in orphaned
-                ]
-            },
-        },
+        "deleteOption": _left_behind(objects),
         "manifestConfigs": [
             {"resourceIdentifier": identifier, "feedbackRules": [{"type": "JSONPaths", "jsonPaths": paths}]}
         ],
     }
+
+
+def _left_behind(objects: list[Manifest]) -> Manifest:
+    """What is not deleted with its ManifestWork: the namespaces, which others use, too."""
+    orphaned = [item for item in objects if _ORPHAN in (item["metadata"].get("annotations") or {})]
+    rules = [
+        {"group": "", "resource": "namespaces", "name": item["metadata"]["name"], "namespace": ""}
+        for item in orphaned
+    ]
+    return {"propagationPolicy": "SelectivelyOrphan", "selectivelyOrphans": {"orphaningRules": rules}}
 
 
 def _place(pod: Manifest, workload: Workload) -> None:

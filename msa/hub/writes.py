@@ -1,7 +1,6 @@
 """`hub.ports.Hub` over the hub's API server: one request a method."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import frozen
 
@@ -10,7 +9,7 @@ from msa.api.certificates import APPROVED, SigningRequest
 from msa.api.durations import rfc3339
 from msa.api.meta import ObjectMeta
 from msa.hub.bodies import Body
-from msa.hub.objects import Objects, Written, delete
+from msa.hub.objects import Objects, Written, create, delete, rewrite
 from msa.hub.ports import Kind
 from msa.runtime.ports import Now
 
@@ -26,14 +25,10 @@ class HubWrites:
     now: Now
 
     async def create(self, kind: Kind, body: Body) -> str:
-        namespace = body["metadata"]["namespace"]
-        written = await self.objects[kind].within(namespace).create(body, into=Written)
-        return written.metadata.resource_version
+        return await create(self.objects[kind], body)
 
     async def rewrite(self, kind: Kind, stored: ObjectMeta, body: Body) -> str:
-        resource = self.objects[kind].within(stored.namespace)
-        written = await resource.json_patch(stored.name, _replacing(stored, body), into=Written)
-        return written.metadata.resource_version
+        return await rewrite(self.objects[kind], stored, body)
 
     async def delete(self, kind: Kind, stored: ObjectMeta) -> bool:
         return await delete(self.objects[kind], stored)
@@ -65,19 +60,3 @@ async def _patch_status(resource: Objects, stored: ObjectMeta, changes: Body) ->
     body = {"metadata": {"resourceVersion": stored.resource_version}, "status": changes}
     written = await resource.patch(stored.name, body, into=Written, subresource="status")
     return written.metadata.resource_version
-
-
-def _replacing(stored: ObjectMeta, body: Body) -> list[dict[str, Any]]:
-    """A JSON patch that puts our parts in whole: of lists and maps in them nothing of before is left, as a merge patch would leave it.
-
-    To put in the version that was read makes the server answer with Conflict where that is not the newest.
-    """
-    metadata = body["metadata"]
-    parts = {
-        "/metadata/resourceVersion": stored.resource_version,
-        "/metadata/labels": {**(stored.labels or {}), **metadata.get("labels", {})},
-        "/metadata/annotations": {**(stored.annotations or {}), **metadata.get("annotations", {})},
-        "/metadata/ownerReferences": metadata["ownerReferences"],
-        **{f"/{name}": part for name, part in body.items() if name not in ("apiVersion", "kind", "metadata")},
-    }
-    return [{"op": "add", "path": path, "value": value} for path, value in parts.items()]

@@ -94,6 +94,7 @@ class Fleet:
     fleet: Store[ClusterManagementAddOn] = field(factory=Store)
     configs: Store[DeploymentConfig] = field(factory=Store)
     works: Store[Work] = field(factory=Store)
+    identities_works: Store[Work] = field(factory=Store)
     bindings: Store[RoleBinding] = field(factory=Store)
     pull_secrets: Store[Secret] = field(factory=Store)
     requests: Store[SigningRequest] = field(factory=Store)
@@ -106,6 +107,7 @@ class Fleet:
             self.fleet,
             self.configs,
             self.works,
+            self.identities_works,
             self.bindings,
             self.pull_secrets,
         )

@@ -59,6 +59,9 @@ _ALWAYS = {
     _right("events", _ANY, "create patch"),
     # The addon on each cluster, by its fixed name.
     _right(f"managedclusteraddons.{_ADDON}", names.ADDON, _READ),
+    # What the identities' accounts hang on, whoever deploys the agents.
+    _right(f"manifestworks.{_WORK}", names.IDENTITIES_WORK, f"{_READ} patch"),
+    _right(f"manifestworks.{_WORK}", _ANY, "create"),
 }
 _DEPLOYMENT_MODE = {
     _right(f"addondeploymentconfigs.{_ADDON}", _ANY, _READ),
@@ -66,7 +69,6 @@ _DEPLOYMENT_MODE = {
     _right(f"clustermanagementaddons/status.{_ADDON}", names.ADDON, "patch"),
     _right(f"managedclusteraddons/status.{_ADDON}", names.ADDON, "patch"),
     _right(f"manifestworks.{_WORK}", names.DEPLOY_WORK, f"{_READ} patch delete"),
-    _right(f"manifestworks.{_WORK}", _ANY, "create"),
     _right(f"clusterroles.{_RBAC}", names.AGENT_ROLE, "bind"),
     _right(f"rolebindings.{_RBAC}", names.AGENT_ROLE, f"{_READ} patch delete"),
     _right(f"rolebindings.{_RBAC}", _ANY, "create"),

@@ -67,7 +67,6 @@ def test_the_objects_are_those_of_the_contract() -> None:
     assert list(rendered()) == [
         ("Namespace", "agents"),
         ("ServiceAccount", "managed-serviceaccount"),
-        ("ConfigMap", "managed-serviceaccount-identities"),
         ("Role", ROLE),
         ("RoleBinding", ROLE),
         ("ClusterRole", ROLE),

@@ -1,0 +1,60 @@
+"""The ManifestWork of each cluster that carries what its identities hang on; the key is the cluster's name (docs/adr/0011).
+
+It is created wherever OCM has made the addon ours, whoever deploys the agent, and never deleted here: it goes with the
+ManagedClusterAddOn that owns it, and with nothing else.
+"""
+
+import anyio
+import structlog
+from attrs import frozen
+
+from msa.api import names
+from msa.api.addon import ManagedClusterAddOn
+from msa.api.work import Work
+from msa.hub import render
+from msa.hub.objects import Objects, create, rewrite
+from msa.policy.registration import is_ours
+from msa.runtime.freshness import Freshness
+from msa.runtime.result import Done, Key, Result
+from msa.runtime.store import Change, Store
+
+_log = structlog.get_logger(__name__)
+
+
+@frozen
+class IdentitiesWorkReconciler:
+    """Keeps it as it should be, in the namespace where the addon is installed."""
+
+    addons: Store[ManagedClusterAddOn]
+    works: Store[Work]
+    objects: Objects
+    freshness: Freshness
+
+    async def __call__(self, key: Key) -> Result:
+        addon = self.addons.get(f"{key}/{names.ADDON}")
+        if addon is None or not _is_installed(addon):
+            return Done()
+        stored = self.works.get(f"{key}/{names.IDENTITIES_WORK}")
+        wanted = render.identities_work(addon, addon.status.namespace)
+        if stored is None or not render.is_rendered(stored, wanted):
+            await self._put(key, stored, wanted)
+        return Done()
+
+    async def _put(self, key: Key, stored: Work | None, wanted: render.Manifest) -> None:
+        if stored is None:
+            version = await create(self.objects, wanted)
+        else:
+            version = await rewrite(self.objects, stored.metadata, wanted)
+        _log.info("identities_work_written", cluster=key, new=stored is None)
+        self.freshness.wrote(key, self.works, version, anyio.current_time())
+
+
+def cluster_of(change: Change[ManagedClusterAddOn] | Change[Work]) -> Key:
+    """The key of what changed."""
+    return Key(change.latest.metadata.namespace)
+
+
+def _is_installed(addon: ManagedClusterAddOn) -> bool:
+    """The namespace comes from the addon's status, which the cluster's side may write."""
+    there = names.NAMESPACE_NAME.fullmatch(addon.status.namespace) is not None
+    return there and is_ours(addon) and addon.metadata.deletion_timestamp is None
