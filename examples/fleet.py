@@ -1,6 +1,4 @@
-# /// script
-# dependencies = ["managed-serviceaccount", "httpx"]
-# ///
+# Needs, in a clone of this repository: pip install . httpx
 """Asks every cluster that has a ManagedServiceAccount with these labels for its version. Run it as: fleet.py LABELS."""
 
 import logging

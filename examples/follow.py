@@ -1,6 +1,4 @@
-# /// script
-# dependencies = ["managed-serviceaccount"]
-# ///
+# Needs, in a clone of this repository: pip install .
 """Tells of every new token of one ManagedServiceAccount. Run it as: follow.py CLUSTER NAME."""
 
 import logging

@@ -1,6 +1,4 @@
-# /// script
-# dependencies = ["managed-serviceaccount", "aiohttp"]
-# ///
+# Needs, in a clone of this repository: pip install . aiohttp
 """Asks a managed cluster every second who we are there. Run it as: with_aiohttp.py CLUSTER NAME."""
 
 import logging

@@ -1,6 +1,4 @@
-# /// script
-# dependencies = ["managed-serviceaccount", "httpx"]
-# ///
+# Needs, in a clone of this repository: pip install . httpx
 """Asks a managed cluster every second who we are there. Run it as: with_httpx.py CLUSTER NAME."""
 
 import logging

@@ -1,6 +1,4 @@
-# /// script
-# dependencies = ["managed-serviceaccount", "kubernetes"]
-# ///
+# Needs, in a clone of this repository: pip install . kubernetes
 """Asks a managed cluster every second who we are there. Run it as: with_kubernetes.py CLUSTER NAME."""
 
 import logging

@@ -1,6 +1,4 @@
-# /// script
-# dependencies = ["managed-serviceaccount"]
-# ///
+# Needs, in a clone of this repository: pip install .
 """Asks a managed cluster every second who we are there. Run it as: with_kubernetes_asyncio.py CLUSTER NAME."""
 
 import logging
