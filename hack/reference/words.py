@@ -209,6 +209,7 @@ IDENTITY_EVENTS = {
     "Repaired": Entry(
         "something of ours that had been altered is as it should be again; the message says what"
     ),
+    "Adopted": Entry("another agent wrote the Secret; this agent noted so on it and kept its token"),
     "LifetimeShortened": Entry("from now on the managed cluster grants shorter lives than asked for"),
 }
 
@@ -242,6 +243,9 @@ RENEWALS = {
     "MarksLost": Entry("the Secret's label, annotations or ownerReference were missing or wrong"),
     "TokenRevoked": Entry(
         "the ServiceAccount belongs to another program as well: its token was removed from the Secret"
+    ),
+    "Adopted": Entry(
+        "another agent, such as the Go addon's, wrote the Secret; its token stays (not with `Repaired`)"
     ),
     "ServiceAccountRelabelled": Entry("the ServiceAccount on the managed cluster had lost its label"),
 }

@@ -78,6 +78,14 @@ class Stopped(Exception):
         self.retry_after = retry_after
 
 
+class Unsettled(Exception):
+    """Somebody else is altering the Secret: it is looked at again in a moment, and nothing is reported until then."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 def refuse(refusal: Refusal) -> Stopped:
     return Stopped(Trouble(refusal.reason, refusal.message), patience=REFUSED_SECONDS, refused=True)
 

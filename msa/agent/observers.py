@@ -18,6 +18,10 @@ class Observer(Protocol):
         """Something of ours that was altered is as it should be again."""
         ...
 
+    def adopted(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
+        """What another agent wrote is kept by this one from now on; nothing was wrong."""
+        ...
+
     def shortened(self, identity: ManagedServiceAccount, message: str) -> None:
         """Tokens are, from now on, granted for less than was asked."""
         ...

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from msa.agent.accounts import AccountKeeper
 from msa.agent.anchor import Anchor
 from msa.agent.cluster import ManagedCluster
-from msa.agent.failures import REFUSED_SECONDS, Asking, Side, Stopped, asking, refuse
+from msa.agent.failures import REFUSED_SECONDS, Side, Stopped, Unsettled, refuse
 from msa.agent.ingest import CredentialIngest
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed
@@ -27,6 +27,7 @@ from msa.api.meta import ObjectMeta
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
 from msa.policy.ownership import is_labelled, owns_account, owns_secret, refused_name
+from msa.policy.patience import limited_wait, retry_delay
 from msa.policy.rotation import (
     InvalidSpec,
     Reason,
@@ -35,7 +36,6 @@ from msa.policy.rotation import (
     Request,
     Snapshot,
     refresh_time,
-    retry_delay,
     violation,
 )
 from msa.policy.status import Holding, Trouble
@@ -172,8 +172,12 @@ class TokenReconciler:
             asked = self._asked(identity, request)
             holding = Holding(ours, await self._revoked(key, identity, stored, holding.credential))
             account = await self.keeper.settle(key, identity, stored)
-            holding = Holding(account, holding.credential)
-            holding = Holding(holding.account, await self._settle_secret(key, identity, holding, asked))
+            snapshot = Snapshot(identity, account, holding.credential, self.cluster.view(), asked)
+            snapshot = await self._verified(key, snapshot)
+            holding = Holding(account, snapshot.credential)
+            holding = Holding(account, await self._settle_secret(key, snapshot))
+        except Unsettled as unsettled:
+            return unsettled.seconds
         except Stopped as stop:
             delay = self._stopped(key, identity, holding, stop)
             await self._report(key, identity, holding, request, stop.trouble)
@@ -209,7 +213,8 @@ class TokenReconciler:
             return stop.patience
         claims = holding.claims
         left = claims.expires_at - self.cluster.now() if claims is not None else None
-        return max(stop.retry_after, retry_delay(self.setbacks.attempts(key, cause), left, self.rng.random()))
+        asked = limited_wait(stop.retry_after, left)
+        return max(asked, retry_delay(self.setbacks.attempts(key, cause), left, self.rng.random()))
 
     def _until_refresh(self, identity: ManagedServiceAccount, holding: Holding) -> float:
         claims = holding.claims
@@ -247,38 +252,37 @@ class TokenReconciler:
             return credential
         return await self.tokens.revoke(key, identity, credential)
 
-    async def _settle_secret(
-        self, key: Key, identity: ManagedServiceAccount, holding: Holding, request: Request
-    ) -> Credential | None:
-        """Its Secret as it should be, or raises Stopped."""
-        if holding.account is None:
-            raise AssertionError("the account is settled first")
-        snapshot = Snapshot(identity, holding.account, holding.credential, self.cluster.view(), request)
-        match await self._violation(key, snapshot):
+    async def _verified(self, key: Key, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what the server says, where the copy alone is no proof."""
+        found, stored = violation(snapshot, self.cluster.now()), snapshot.credential
+        match found.reason if found is not None else None:
+            case Reason.SECRET_MISSING if snapshot.identity.status.token_secret_ref is not None:
+                pass  # it may be there and have lost the label by which it is watched
+            case Reason.UNKNOWN_KEY:  # by a key that the copy was not checked with
+                facts = stored.token if stored is not None else None
+                await self.cluster.learn(facts.key_id if facts is not None else "")
+            case _:
+                return snapshot
+        if (read := await self.tokens.stored(key, snapshot.identity)) is not None:
+            self.reread[key] = read
+        return evolve(snapshot, credential=read, cluster=self.cluster.view())
+
+    async def _settle_secret(self, key: Key, snapshot: Snapshot) -> Credential | None:
+        """Its Secret as it should be, or raises Stopped or Unsettled."""
+        match self._violation(snapshot):
             case Reissue() as found:
                 return await self.tokens.issue(key, snapshot, found)
             case Repair() as found:
                 return await self.tokens.repair(key, snapshot, found)
             case None:
-                return holding.credential
+                self.tokens.settling.over(key)
+                return snapshot.credential
 
-    async def _violation(self, key: Key, snapshot: Snapshot) -> Reissue | Repair | None:
-        """What is wrong; a signature by an unknown key is checked again with the newest keys before it counts."""
+    def _violation(self, snapshot: Snapshot) -> Reissue | Repair | None:
         found = violation(snapshot, self.cluster.now())
         if found is None and snapshot.credential is not None and self.cluster.refuses(snapshot.credential):
-            return Reissue(Reason.UNKNOWN_KEY, "the managed cluster refuses the token in a TokenReview")
-        if found is None or found.reason is not Reason.UNKNOWN_KEY or snapshot.credential is None:
-            return found
-        facts = snapshot.credential.token
-        await self.cluster.learn(facts.key_id if facts is not None else "")
-        with asking(Asking.SECRET):
-            try:
-                stored = (await self.hub.read_secret(key)).credential
-            except NotFound:
-                return Reissue(Reason.SECRET_MISSING, "the Secret is gone")
-        self.reread[key] = stored
-        fresh = evolve(snapshot, credential=stored, cluster=self.cluster.view())
-        return violation(fresh, self.cluster.now())
+            return Reissue(Reason.UNKNOWN_KEY, "the managed cluster refused the token in a TokenReview")
+        return found
 
     async def _report(
         self,

@@ -108,3 +108,35 @@ class RepairLog:
         if repairs is None or now - repairs.last > _QUIET + _LONGEST_PAUSE:
             return _Repairs(0, now)
         return repairs
+
+
+_QUIET_BEFORE_REPAIR = 3.0
+_LONGEST_UNREPAIRED = 5.0
+
+
+@frozen
+class _Alteration:
+    version: str
+    first: float
+    last: float
+
+
+class Settling:
+    """Lets somebody else finish who alters a Secret: several edits in a row cost one repair, and who copies sees what was written.
+
+    A repair comes 3 s after the last change, and at most 5 s after the first.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[Key, _Alteration] = {}
+
+    def remaining(self, key: Key, version: str, now: float) -> float:
+        """Seconds until a Secret that was found altered at this resourceVersion may be repaired."""
+        known = self._by_key.get(key) or _Alteration(version, now, now)
+        found = known if known.version == version else _Alteration(version, known.first, now)
+        self._by_key[key] = found
+        return min(found.last + _QUIET_BEFORE_REPAIR, found.first + _LONGEST_UNREPAIRED) - now
+
+    def over(self, key: Key) -> None:
+        """The Secret is as it should be, or gone."""
+        self._by_key.pop(key, None)

@@ -55,12 +55,17 @@ class Telemetry:
         self._rotations.labels(reason, "success").inc()
         self._seconds.observe(seconds)
         _log.info("token_issued", reason=reason, why=message)
-        self._tell(identity, "Normal", "TokenIssued", f"{reason}: {message}")
+        self._tell(identity, "Normal", "TokenIssued", f"{reason}: {message}; issued a new token")
 
     def repaired(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
         self._repairs.labels(reason).inc()
         _log.warning("repaired", reason=reason, why=message)
         self._tell(identity, "Warning", "Repaired", f"{reason}: {message}")
+
+    def adopted(self, identity: ManagedServiceAccount, reason: str, message: str) -> None:
+        self._repairs.labels(reason).inc()
+        _log.info("adopted", why=message)
+        self._tell(identity, "Normal", reason, message)
 
     def shortened(self, identity: ManagedServiceAccount, message: str) -> None:
         _log.warning("lifetime_shortened", why=message)

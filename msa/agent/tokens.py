@@ -7,16 +7,16 @@ import anyio
 from attrs import evolve, field, frozen
 
 from msa.agent.cluster import ManagedCluster
-from msa.agent.failures import Asking, Stopped, asking, refuse
+from msa.agent.failures import Asking, Stopped, Unsettled, asking, refuse
 from msa.agent.ingest import CredentialIngest, written
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed, SecretContent
-from msa.agent.setbacks import RepairLog
+from msa.agent.setbacks import RepairLog, Settling
 from msa.api.core import Credential, Marks
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import TokenFacts
 from msa.policy.ownership import owns_secret, refused_secret
-from msa.policy.rotation import Reason, Reissue, Repair, Snapshot, violation
+from msa.policy.rotation import Reason, Reissue, Repair, Snapshot, refreshed_at, violation
 from msa.policy.status import Trouble
 from msa.runtime.errors import AlreadyExists, NotFound
 from msa.runtime.freshness import Freshness
@@ -31,8 +31,12 @@ _TAMPERING = frozenset(
         Reason.WRONG_ACCOUNT,
         Reason.FOREIGN_DATA,
         Reason.MARKS_LOST,
+        Reason.ADOPTED,
     )
 )
+_AT_ONCE = frozenset((Reason.SECRET_MISSING, Reason.TOKEN_MISSING, Reason.ADOPTED))
+"""Repairs that do not wait for somebody to finish: without a token nobody can work."""
+
 _TIMELY = frozenset((Reason.EXPIRED, Reason.DUE))
 _CLOCK_SECONDS = 60.0
 _CLOCKS = Trouble(
@@ -63,12 +67,14 @@ class TokenWriter:
     repairs: RepairLog = field(factory=RepairLog)
     suspects: set[Key] = field(factory=set)
     lasting: dict[Key, float] = field(factory=dict)
+    settling: Settling = field(factory=Settling)
 
     def forget(self, key: Key) -> None:
         """There is no identity of that name any more."""
         self.repairs.forget(key)
         self.suspects.discard(key)
         self.lasting.pop(key, None)
+        self.settling.over(key)
 
     async def issue(self, key: Key, snapshot: Snapshot, found: Reissue) -> Credential:
         """Asks for a token and writes it.
@@ -79,10 +85,10 @@ class TokenWriter:
         identity, start = snapshot.identity, anyio.current_time()
         altered = self._altered(snapshot, found.reason)
         if altered:
-            await self._pace(key, start)
+            await self._pace(key, snapshot, found.reason, start)
         if found.reason in _TIMELY and start < self.lasting.get(key, start):
             raise Stopped(_CLOCKS, patience=_CLOCK_SECONDS)
-        stored = await self._stored(key, identity) if key in self.suspects else snapshot.credential
+        stored = await self.stored(key, identity) if key in self.suspects else snapshot.credential
         content, facts, took = await self._request(snapshot)
         credential = await self._write(key, identity, stored, content, facts)
         if facts.claims is not None:
@@ -90,8 +96,8 @@ class TokenWriter:
             self.lasting[key] = start + life / 2
         self.observer.issued(identity, found.reason, found.message, took)
         if altered:
-            self.repairs.repaired(key, anyio.current_time())
-            self.observer.repaired(identity, found.reason, found.message)
+            self._repaired(key)
+            self.observer.repaired(identity, found.reason, f"{found.message}; issued a new token")
         return credential
 
     async def repair(self, key: Key, snapshot: Snapshot, found: Repair) -> Credential:
@@ -106,16 +112,20 @@ class TokenWriter:
         if stored.immutable:
             return await self.issue(key, snapshot, Reissue(found.reason, found.message))
         if altered := self._altered(snapshot, found.reason):
-            await self._pace(key, anyio.current_time())
+            await self._pace(key, snapshot, found.reason, anyio.current_time())
         claims = stored.token.claims
-        refreshed = stored.marks.refreshed_at or claims.issued_at
-        marks = Marks(snapshot.request.render(), claims.expires_at, refreshed)
+        marks = Marks(snapshot.request.render(), claims.expires_at, refreshed_at(stored, claims))
         content = SecretContent(None, self.cluster.ca, marks)
         credential = await self._write(key, snapshot.identity, stored, content, stored.token)
         if altered:
-            self.repairs.repaired(key, anyio.current_time())
-        self.observer.repaired(snapshot.identity, found.reason, found.message)
+            self._repaired(key)
+        tell = self.observer.adopted if found.reason is Reason.ADOPTED else self.observer.repaired
+        tell(snapshot.identity, found.reason, f"{found.message}; restored the Secret and kept its token")
         return credential
+
+    def _repaired(self, key: Key) -> None:
+        self.settling.over(key)
+        self.repairs.repaired(key, anyio.current_time())
 
     async def revoke(
         self, key: Key, identity: ManagedServiceAccount, stored: Credential
@@ -183,8 +193,12 @@ class TokenWriter:
                 )
                 raise Stopped(trouble)
 
-    async def _pace(self, key: Key, now: float) -> None:
-        """Raises Stopped when somebody alters the Secret so often that the next repair must wait."""
+    async def _pace(self, key: Key, snapshot: Snapshot, reason: Reason, now: float) -> None:
+        """Raises Unsettled while somebody is altering the Secret, Stopped when that happens so often that the next repair must wait."""
+        if reason not in _AT_ONCE and snapshot.credential is not None:
+            version = snapshot.credential.metadata.resource_version
+            if (left := self.settling.remaining(key, version, now)) > 0:
+                raise Unsettled(left)
         if (pause := self.repairs.pause(key, now)) <= 0:
             return
         with asking(Asking.SECRET):
@@ -192,13 +206,15 @@ class TokenWriter:
                 writers = (await self.hub.read_secret(key)).writers
             except NotFound:
                 writers = ()
-        who = f"field manager {', '.join(writers)}" if writers else "somebody who deletes it"
+        name = f"{snapshot.identity.metadata.namespace}/{key}"
         message = (
-            f"the Secret is altered again and again by {who}: stop that; it is repaired less and less often"
+            f"field manager {', '.join(writers)} keeps overwriting Secret {name}; make it ignore this Secret. Repairs are backing off"
+            if writers
+            else f"Secret {name} keeps being deleted or altered; find out by whom in the hub's audit log. Repairs are backing off"
         )
         raise Stopped(Trouble("SecretContested", message), patience=pause)
 
-    async def _stored(self, key: Key, identity: ManagedServiceAccount) -> Credential | None:
+    async def stored(self, key: Key, identity: ManagedServiceAccount) -> Credential | None:
         """The Secret of that name, read now; None if there is none. Raises Stopped if it is not ours."""
         with asking(Asking.SECRET):
             try:
@@ -220,7 +236,7 @@ class TokenWriter:
         facts: TokenFacts,
     ) -> Credential:
         if stored is not None and not owns_secret(identity, stored):
-            stored = await self._stored(key, identity)
+            stored = await self.stored(key, identity)
         with asking(Asking.SECRET):
             if stored is not None and stored.immutable and content.token is not None:
                 await self.hub.delete_secret(stored)
@@ -229,7 +245,7 @@ class TokenWriter:
                 try:
                     version = await self.hub.create_secret(identity, content)
                 except AlreadyExists:
-                    stored = await self._stored(key, identity)
+                    stored = await self.stored(key, identity)
                     if stored is None:
                         raise
             if stored is not None:

@@ -122,8 +122,12 @@ def owns_secret(identity: ManagedServiceAccount, credential: Credential) -> bool
 
 def refused_secret(identity: ManagedServiceAccount) -> Refusal:
     namespace, name = identity.metadata.namespace, identity.metadata.name
+    adopt = (
+        f"kubectl label -n {namespace} secret {name} {names.LABEL_SYNCED_FROM}- {names.LABEL_MANAGED}=true"
+    )
     return Refusal(
         "SecretConflict",
-        f"Secret {namespace}/{name} on the hub was not made for this ManagedServiceAccount and is left alone: delete or rename it, "
-        f"or have it taken over with: kubectl label -n {namespace} secret {name} {names.LABEL_SYNCED_FROM}- {names.LABEL_MANAGED}=true",
+        f"Secret {namespace}/{name} on the hub is not owned by this ManagedServiceAccount and is left alone. Choose another name for this "
+        f"ManagedServiceAccount, delete the Secret, or adopt it (adopting replaces all its keys and deletes those other than token and "
+        f"ca.crt: back them up first): {adopt}",
     )

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+import msgspec
 from attrs import frozen
 
 from msa.api import names
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     CA_CHANGED = "CAChanged"
     FOREIGN_DATA = "ForeignData"
     MARKS_LOST = "MarksLost"
+    ADOPTED = "Adopted"
 
 
 @frozen
@@ -109,6 +111,13 @@ class Request:
         return json.dumps(
             {"audiences": self.audiences, "expirationSeconds": self.seconds}, separators=(",", ":")
         )
+
+
+class _Requested(msgspec.Struct, frozen=True, rename="camel"):
+    """`Request.render`, read back."""
+
+    audiences: tuple[str, ...] = ()
+    expiration_seconds: int = 0
 
 
 @frozen
@@ -181,12 +190,14 @@ def violation(snapshot: Snapshot, now: datetime) -> Violation | None:
     """
     credential = snapshot.credential
     if credential is None:
-        return Reissue(Reason.SECRET_MISSING, "there is no Secret with a token yet")
+        return Reissue(Reason.SECRET_MISSING, "the Secret was missing")
     token = credential.token
     if token is None:
-        return Reissue(Reason.TOKEN_MISSING, f"the Secret has no entry {names.SECRET_KEY_TOKEN!r}")
+        return Reissue(Reason.TOKEN_MISSING, f"the Secret had no entry {names.SECRET_KEY_TOKEN!r}")
     if token.claims is None:
-        return Reissue(Reason.TOKEN_MALFORMED, f"the Secret's token is none: {token.malformed}")
+        return Reissue(
+            Reason.TOKEN_MALFORMED, f"the Secret's token was not a service account token: {token.malformed}"
+        )
     held = _Held(snapshot, credential, token, token.claims, now)
     return next((found for check in CHECKS if (found := check(held)) is not None), None)
 
@@ -196,24 +207,45 @@ def _wrong_account(held: _Held) -> Violation | None:
     wanted = f"system:serviceaccount:{held.snapshot.cluster.namespace}:{name}"
     if held.claims.subject == wanted:
         return None
-    return Reissue(Reason.WRONG_ACCOUNT, f"the token is for {held.claims.subject[:200]}, not for {wanted}")
+    return Reissue(Reason.WRONG_ACCOUNT, f"the token was for {held.claims.subject[:200]}, not for {wanted}")
 
 
 def _account_replaced(held: _Held) -> Violation | None:
     if held.claims.account_uid == held.snapshot.account.metadata.uid:
         return None
-    return Reissue(Reason.ACCOUNT_REPLACED, "the ServiceAccount was made anew since the token was issued")
+    return Reissue(Reason.ACCOUNT_REPLACED, "the ServiceAccount was created again after the token was issued")
 
 
 def _requested_differently(held: _Held) -> Violation | None:
-    requested = held.credential.marks.requested
-    wanted = held.snapshot.request.render()
-    if requested in ("", wanted):  # "" where another agent issued it: taken over as it is
+    requested, wanted = requested_with(held.credential), held.snapshot.request
+    if requested in ("", wanted.render()):  # "" where another agent issued it: adopted with its token
         return None
-    return Reissue(
-        Reason.REQUESTED_DIFFERENTLY,
-        f"spec asks for {wanted}, the token was requested with {requested[:200]}",
-    )
+    return Reissue(Reason.REQUESTED_DIFFERENTLY, _changed(requested, wanted))
+
+
+def _changed(requested: str, wanted: Request) -> str:
+    try:
+        before = msgspec.json.decode(requested, type=_Requested)
+    except (msgspec.MsgspecError, RecursionError):
+        return "the spec changed"
+    found = []
+    if before.expiration_seconds != wanted.seconds:
+        found.append(f"validity changed from {_life(before.expiration_seconds)} to {_life(wanted.seconds)}")
+    if before.audiences != wanted.audiences:
+        found.append(f"audiences changed from {_listed(before.audiences)} to {_listed(wanted.audiences)}")
+    return " and ".join(found) or "the spec changed"
+
+
+def _life(seconds: int) -> str:
+    """As people write it: 24h, 90m."""
+    for unit, size in (("h", 3600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _listed(audiences: tuple[str, ...]) -> str:
+    return ", ".join(audiences)[:200] or "the API server's own"
 
 
 def _wrong_audience(held: _Held) -> Violation | None:
@@ -221,7 +253,8 @@ def _wrong_audience(held: _Held) -> Violation | None:
     if not wanted or set(wanted) == set(held.claims.audiences):
         return None
     return Reissue(
-        Reason.WRONG_AUDIENCE, f"the token is for the audiences {', '.join(held.claims.audiences)[:200]}"
+        Reason.WRONG_AUDIENCE,
+        f"the token was for the audiences {_listed(held.claims.audiences)}, not for {_listed(wanted)}",
     )
 
 
@@ -229,7 +262,7 @@ def _unknown_key(held: _Held) -> Violation | None:
     trusted = held.snapshot.cluster.thumbprints
     if trusted is None or held.token.signed_by in trusted:
         return None
-    return Reissue(Reason.UNKNOWN_KEY, "no key of the managed cluster's key set made the token's signature")
+    return Reissue(Reason.UNKNOWN_KEY, "the token was not signed by a key of the managed cluster's key set")
 
 
 def _refused(held: _Held) -> Violation | None:
@@ -258,31 +291,44 @@ def _due(held: _Held) -> Violation | None:
 def _ca_changed(held: _Held) -> Violation | None:
     if held.credential.ca_digest == held.snapshot.cluster.ca_digest:
         return None
-    return Repair(Reason.CA_CHANGED, "the Secret's ca.crt is not the managed cluster's CA")
+    return Repair(Reason.CA_CHANGED, "the Secret's ca.crt was not the managed cluster's CA")
 
 
 def _foreign_data(held: _Held) -> Violation | None:
     strangers = sorted(held.credential.keys - names.SECRET_KEYS)
     if not strangers:
         return None
-    return Repair(
-        Reason.FOREIGN_DATA, f"the Secret has entries that are not ours: {', '.join(strangers)[:200]}"
-    )
+    return Repair(Reason.FOREIGN_DATA, f"the Secret had other entries: {', '.join(strangers)[:200]}")
+
+
+def _adopted(held: _Held) -> Violation | None:
+    """Another agent wrote it, the Go addon's, say, and nothing else is wrong with it than that our annotations are missing or stale."""
+    stored, marks = held.credential, held.credential.marks
+    stale = marks.expires_at != held.claims.expires_at
+    newer = marks.refreshed_at is None or held.claims.issued_at > marks.refreshed_at
+    if (
+        not _is_found(held)
+        or stored.keys - names.SECRET_KEYS
+        or not (marks.requested == "" or (stale and newer))
+    ):
+        return None
+    return Repair(Reason.ADOPTED, "another agent wrote the Secret")
 
 
 def _marks_lost(held: _Held) -> Violation | None:
-    marks, owned = held.credential.marks, held.snapshot.identity.metadata.uid in held.credential.owners
+    marks = held.credential.marks
     explained = marks.requested != "" and marks.refreshed_at is not None
-    if (
-        owned
-        and is_labelled(held.credential.metadata)
-        and explained
-        and marks.expires_at == held.claims.expires_at
-    ):
+    if _is_found(held) and explained and marks.expires_at == held.claims.expires_at:
         return None
     return Repair(
-        Reason.MARKS_LOST, "a label, an annotation or the ownerReference of the Secret is missing or wrong"
+        Reason.MARKS_LOST, "a label, an annotation or the ownerReference of the Secret was missing or wrong"
     )
+
+
+def _is_found(held: _Held) -> bool:
+    """Whether the Secret has our label and belongs to the identity."""
+    owned = held.snapshot.identity.metadata.uid in held.credential.owners
+    return owned and is_labelled(held.credential.metadata)
 
 
 CHECKS: tuple[Check, ...] = (
@@ -294,10 +340,25 @@ CHECKS: tuple[Check, ...] = (
     _refused,  # and its issuer and audiences
     _expired,  # it is still good
     _due,  # and will be for long enough
+    _adopted,  # it is ours to keep
     _ca_changed,  # the cluster it is shown to can be verified
     _foreign_data,  # nothing else is in the Secret
     _marks_lost,  # it is found, owned and explained
 )
+
+
+def requested_with(credential: Credential) -> str:
+    """What the token in the Secret was asked for; "" where the annotation is not about this token."""
+    claims, marks = credential.claims, credential.marks
+    return marks.requested if claims is not None and marks.expires_at == claims.expires_at else ""
+
+
+def refreshed_at(credential: Credential, claims: Claims) -> datetime:
+    """When the token was written: as the annotation says if that is about this token, and never before it was issued."""
+    noted = credential.marks.refreshed_at
+    if noted is None or credential.marks.expires_at != claims.expires_at:
+        return claims.issued_at
+    return max(noted, claims.issued_at)
 
 
 def refresh_time(claims: Claims, uid: str) -> datetime:
@@ -324,22 +385,3 @@ def jitter(uid: str) -> float:
 def shortened(claims: Claims, request: Request) -> bool:
     """Whether the server granted clearly less than was asked, as EKS does for more than 24 h."""
     return (claims.expires_at - claims.issued_at).total_seconds() < 0.95 * request.seconds
-
-
-def retry_delay(attempt: int, life_left: timedelta | None, chance: float) -> float:
-    """Seconds until a failed rotation is tried again.
-
-    Full jitter below a ceiling that doubles from 1 s to 5 min, and is never more than a tenth of the life that is left; a minute
-    once it is over: somebody is locked out by then.
-
-    Args:
-        attempt: failures so far, from 0.
-        life_left: of the token that is being replaced, not positive when it has expired; None when there is none.
-        chance: in [0, 1).
-    """
-    ceiling = min(300.0, 2.0 ** min(attempt, 9))
-    if life_left is not None and life_left > timedelta():
-        ceiling = min(ceiling, max(1.0, life_left.total_seconds() / 10))
-    elif life_left is not None:
-        ceiling = min(ceiling, 60.0)
-    return max(0.5, ceiling * chance)

@@ -12,7 +12,7 @@ from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountR
 from msa.api.meta import Condition
 from msa.api.token import Claims
 from msa.policy.readiness import READY, TOKEN_REPORTED, find, fresh, leaves_ready
-from msa.policy.rotation import Request, refresh_time, shortened
+from msa.policy.rotation import Request, refresh_time, refreshed_at, requested_with, shortened
 
 SECRET_CREATED = "SecretCreated"  # noqa: S105 - the name of a condition
 LIFETIME_SHORTENED = "LifetimeShortened"
@@ -91,11 +91,12 @@ def _account_ref(account: ServiceAccount | None) -> ServiceAccountRef | None:
 def _with_token(status: Status, identity: ManagedServiceAccount, credential: Credential | None) -> Status:
     if credential is None or (claims := credential.claims) is None:
         return status
-    refreshed = credential.marks.refreshed_at or claims.issued_at
     return replace(
         status,
         expiration_timestamp=claims.expires_at,
-        token_secret_ref=TokenSecretRef(name=credential.metadata.name, last_refresh_timestamp=refreshed),
+        token_secret_ref=TokenSecretRef(
+            name=credential.metadata.name, last_refresh_timestamp=refreshed_at(credential, claims)
+        ),
         audiences=claims.audiences,
         granted_validity=render(claims.expires_at - claims.issued_at),
         next_refresh_timestamp=refresh_time(claims, identity.metadata.uid).replace(microsecond=0),
@@ -136,7 +137,7 @@ def _shortening(credential: Credential | None, request: Request | None) -> str |
     """Of a token that was asked for what the spec says now; one from before an edit of the spec tells nothing of the cluster."""
     if credential is None or (claims := credential.claims) is None or request is None:
         return None
-    if credential.marks.requested not in ("", request.render()) or not shortened(claims, request):
+    if requested_with(credential) not in ("", request.render()) or not shortened(claims, request):
         return None
     granted = render(claims.expires_at - claims.issued_at)
     return (

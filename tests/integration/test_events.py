@@ -40,6 +40,10 @@ def _unlabel_account(addon: Addon, name: str) -> None:
     addon.managed.kubectl("label", *namespaced, f"{names.LABEL_MANAGED}-")
 
 
+def _unlabel_secret(addon: Addon, name: str) -> None:
+    addon.hub.kubectl("label", "-n", addon.cluster_name, "secret", name, f"{names.LABEL_MANAGED}-")
+
+
 def _delete_secret(addon: Addon, name: str) -> None:
     addon.hub.kubectl("delete", "secret", "-n", addon.cluster_name, name)
 
@@ -60,7 +64,8 @@ def _text(content: str) -> str:
         ("no-jwt", _altered({"data": {"token": _text("garbage")}}), "TokenMalformed"),
         ("other-ca", _altered({"data": {"ca.crt": _text("another")}}), "CAChanged"),
         ("more-data", _altered({"data": {"more": _text("data")}}), "ForeignData"),
-        ("no-mark", _altered({"metadata": {"annotations": None}}), "MarksLost"),
+        ("no-owner", _altered({"metadata": {"ownerReferences": None}}), "MarksLost"),
+        ("no-label-of-secret", _unlabel_secret, "MarksLost"),
         ("no-label", _unlabel_account, "ServiceAccountRelabelled"),
     ],
 )

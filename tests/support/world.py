@@ -185,6 +185,9 @@ class World:
     def repaired(self, _identity: ManagedServiceAccount, reason: str, _message: str) -> None:
         self.observed.append(("repaired", reason, False))
 
+    def adopted(self, _identity: ManagedServiceAccount, reason: str, _message: str) -> None:
+        self.observed.append(("adopted", reason, False))
+
     def shortened(self, _identity: ManagedServiceAccount, _message: str) -> None:
         self.observed.append(("shortened", "", False))
 

@@ -119,6 +119,7 @@ async def test_after_a_restart_of_the_api_server_one_token_of_each_kind_is_asked
 ):
     reviews, caches, interruptions = Reviews(), _caches("a", "b", "c"), [0]
     cluster = _cluster(tells_keys=True, interruptions=interruptions)
+    await cluster.refresh()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(cluster.run)
         tasks.start_soon(_sweep, cluster, reviews, 5000, caches)

@@ -71,7 +71,7 @@ def _series(collector: CacheCollector, name: str) -> dict[str, float]:
     [
         pytest.param(
             lambda telemetry: telemetry.issued(identity(), "TokenDue", "it expires", 0.2),
-            ("Normal", "TokenIssued", "TokenDue: it expires"),
+            ("Normal", "TokenIssued", "TokenDue: it expires; issued a new token"),
             id="issued",
         ),
         pytest.param(

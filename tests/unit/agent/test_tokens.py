@@ -74,6 +74,7 @@ async def test_a_ca_of_the_cluster_that_changes_often_is_written_each_time_and_b
     await reconciler(ONE)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(reconciler.cluster.run)
+        await anyio.sleep(1)
         for number in range(6):
             world.ca = f"ca {number}".encode()
             await anyio.sleep(6)
@@ -83,13 +84,14 @@ async def test_a_ca_of_the_cluster_that_changes_often_is_written_each_time_and_b
     assert "SecretContested" not in _reasons(world)
 
 
-async def test_a_ca_that_somebody_else_writes_again_and_again_is_repaired_three_times_at_once_and_then_later(
+async def test_a_ca_that_somebody_else_writes_again_and_again_is_repaired_three_times_and_then_later(
     world: World,
 ) -> None:
     reconciler = reconciler_of(world)
     await reconciler(ONE)
     for _ in range(4):
         _alter(world, ca_digest="not ours")
+        await anyio.sleep(await _wait(reconciler))
         wait = await _wait(reconciler)
     assert world.writes.count("patch secret") == 3
     assert "SecretContested" in _reasons(world)

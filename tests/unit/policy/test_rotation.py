@@ -5,8 +5,10 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msa.api.core import Marks
 from msa.api.managedserviceaccount import Rotation, Spec
 from msa.api.token import TokenFacts
+from msa.policy.patience import limited_wait, retry_delay
 from msa.policy.rotation import (
     InvalidSpec,
     Reason,
@@ -16,7 +18,7 @@ from msa.policy.rotation import (
     Snapshot,
     jitter,
     refresh_time,
-    retry_delay,
+    refreshed_at,
     shortened,
     violation,
 )
@@ -24,6 +26,10 @@ from tests.support.builders import HOUR, START, claims, credential, identity, sn
 
 SOON = START + HOUR
 OTHER = claims(account_uid="older")
+
+
+_OURS = Marks(Request((), 86400).render(), START + 24 * HOUR, START)
+_OTHERWISE = evolve(_OURS, requested=Request((), 3600).render())
 
 
 @pytest.mark.parametrize(
@@ -105,7 +111,30 @@ OTHER = claims(account_uid="older")
             id="owner lost",
         ),
         pytest.param(
-            snapshot(credential(requested="")), SOON, Reason.MARKS_LOST, Repair, id="made by the Go addon"
+            snapshot(credential(requested="")), SOON, Reason.ADOPTED, Repair, id="made by the Go addon"
+        ),
+        pytest.param(
+            snapshot(credential(claims(issued_at=START + HOUR, expires_at=START + 25 * HOUR), marks=_OURS)),
+            SOON,
+            Reason.ADOPTED,
+            Repair,
+            id="issued anew by the Go addon, and our annotations are still there",
+        ),
+        pytest.param(
+            snapshot(
+                credential(claims(issued_at=START + HOUR, expires_at=START + 25 * HOUR), marks=_OTHERWISE)
+            ),
+            SOON,
+            Reason.ADOPTED,
+            Repair,
+            id="the same, and our token was asked for otherwise",
+        ),
+        pytest.param(
+            snapshot(credential(marks=evolve(_OURS, expires_at=START))),
+            SOON,
+            Reason.MARKS_LOST,
+            Repair,
+            id="annotation altered",
         ),
     ],
 )
@@ -202,3 +231,59 @@ def test_annotations_of_the_secret_are_compared_with_the_token_itself() -> None:
     marks = evolve(stored.marks, expires_at=START + 1000 * HOUR)
     found = violation(snapshot(evolve(stored, marks=marks)), SOON)
     assert isinstance(found, Repair)
+
+
+@pytest.mark.parametrize(
+    ("marks", "moment"),
+    [
+        pytest.param(Marks("", START + 24 * HOUR, START + HOUR), START + HOUR, id="as annotated"),
+        pytest.param(Marks("", START + 24 * HOUR, START - HOUR), START, id="never before it was issued"),
+        pytest.param(Marks("", START + 20 * HOUR, START + HOUR), START, id="annotation of an older token"),
+        pytest.param(Marks(), START, id="not annotated"),
+    ],
+)
+def test_an_annotation_counts_only_for_the_token_that_it_is_about(marks: Marks, moment: datetime) -> None:
+    """The Go addon issued a token anew and left our annotation: the refresh time went backwards."""
+    assert refreshed_at(credential(marks=marks), claims()) == moment
+
+
+@pytest.mark.parametrize(
+    ("asked", "left", "wait"),
+    [
+        (3600.0, None, 60.0),
+        (3600.0, timedelta(hours=1), 360.0),
+        (3600.0, timedelta(seconds=-5), 60.0),
+        (5.0, timedelta(hours=1), 5.0),
+        (float("inf"), timedelta(hours=1), 0.0),
+        (float("nan"), None, 0.0),
+        (-1.0, None, 0.0),
+        (30.0, timedelta(seconds=1), 1.0),
+    ],
+)
+def test_a_server_that_asks_to_wait_is_heeded_for_a_tenth_of_the_life_that_is_left(
+    asked: float, left: timedelta | None, wait: float
+) -> None:
+    assert limited_wait(asked, left) == wait
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (Request((), 8640 * 3600), Request((), 3600), "validity changed from 8640h to 1h"),
+        (Request((), 5400), Request((), 61), "validity changed from 90m to 61s"),
+        (Request(("a",), 3600), Request((), 3600), "audiences changed from a to the API server's own"),
+    ],
+)
+def test_an_edit_of_the_spec_is_told_as_people_write_it(
+    before: Request, after: Request, message: str
+) -> None:
+    found = violation(evolve(snapshot(credential(requested=before.render())), request=after), SOON)
+    assert found is not None
+    assert found.message == message
+
+
+@given(st.text())
+def test_any_annotation_is_a_reason_and_never_an_error(requested: str) -> None:
+    found = violation(snapshot(credential(requested=requested)), SOON)
+    assert found is not None
+    assert found.message

@@ -113,7 +113,7 @@ def test_an_account_that_is_gone_is_not_referred_to() -> None:
 def test_a_secret_that_does_not_say_when_it_was_written_is_as_old_as_its_token(
     moment: datetime | None,
 ) -> None:
-    stored = credential(marks=Marks(refreshed_at=moment))
+    stored = credential(marks=Marks("", claims().expires_at, moment))
     reference = wanted(identity(), Holding(account(), stored), DAY, None, NOW).token_secret_ref
     assert reference == TokenSecretRef("one", moment or START)
 

@@ -1,0 +1,43 @@
+"""How long a failed attempt for an identity is left alone, by the life that its token has left."""
+
+import math
+from datetime import timedelta
+from typing import Final
+
+_WITHOUT_TOKEN: Final = 60.0
+"""Somebody is locked out by then."""
+
+
+def retry_delay(attempt: int, life_left: timedelta | None, chance: float) -> float:
+    """Seconds until a failed rotation is tried again.
+
+    Full jitter below a ceiling that doubles from 1 s to 5 min, and is never more than a tenth of the life that is left; a minute
+    once it is over: somebody is locked out by then.
+
+    Args:
+        attempt: failures so far, from 0.
+        life_left: of the token that is being replaced, not positive when it has expired; None when there is none.
+        chance: in [0, 1).
+    """
+    ceiling = min(300.0, 2.0 ** min(attempt, 9))
+    if life_left is not None and life_left > timedelta():
+        ceiling = min(ceiling, max(1.0, life_left.total_seconds() / 10))
+    elif life_left is not None:
+        ceiling = min(ceiling, _WITHOUT_TOKEN)
+    return max(0.5, ceiling * chance)
+
+
+def limited_wait(retry_after: float, life_left: timedelta | None) -> float:
+    """Seconds to wait for a server that asked for it: at most a tenth of the life that is left, and a minute without a good token.
+
+    Args:
+        retry_after: any number; one that is not finite counts as not said.
+        life_left: as for `retry_delay`.
+    """
+    if not 0 < retry_after < math.inf:
+        return 0.0
+    lasting = life_left is not None and life_left > timedelta()
+    longest = (
+        max(1.0, life_left.total_seconds() / 10) if life_left is not None and lasting else _WITHOUT_TOKEN
+    )
+    return min(retry_after, longest)
