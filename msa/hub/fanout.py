@@ -78,12 +78,18 @@ class FanOutReconciler:
         if (left := self._life_left(origin)) is not None and left <= 0:
             await self.hub.delete(origin.metadata)
             return Done()
+        return sooner(await self._follow(key, origin), left)
+
+    async def _follow(self, key: Key, origin: FleetIdentity) -> Result:
         match self.caches.reach(origin):
+            case Unreached() if fanout_status.is_agents(origin) and not is_fanned_out(origin):
+                return (
+                    Done()
+                )  # its cluster is gone, or missing from a list: what its agent reported is not touched
             case Unreached() as found:
-                result = await self._stay(key, origin, found)
+                return await self._stay(key, origin, found)
             case reach:
-                result = await self._spread(key, origin, reach)
-        return sooner(result, left)
+                return await self._spread(key, origin, reach)
 
     async def _sweep(self, key: Key) -> Result:
         """Children whose origin went without a word: somebody took its finalizer away, or the hub was restored without it."""

@@ -116,6 +116,13 @@ def is_news(before: FanOutStatus, condition: Condition) -> bool:
     return condition.type == READY and (condition.type, condition.status, condition.reason) not in stood
 
 
+def is_agents(origin: FleetIdentity) -> bool:
+    """Whether its status is what an agent reported, and not the fan-out's."""
+    return origin.status.fan_out is None and any(
+        item.type == TOKEN_REPORTED for item in origin.status.conditions
+    )
+
+
 def relinquished(origin: FleetIdentity) -> FanOutStatus:
     """The status where its namespace has become a cluster's: all the rest is for the agent there to say."""
     kept = tuple(item for item in origin.status.conditions if item.type not in (ALL_ACCOUNTS, ALL_TOKENS))

@@ -256,3 +256,14 @@ async def test_a_cluster_that_cannot_read_its_own_child_is_told_after_a_minute(h
     assert told is not None
     assert [(item.cluster, item.reason) for item in told.failing] == [("c1", "AlreadyExists")]
     assert hub.children() == ["c2"]
+
+
+async def test_what_an_agent_reported_is_not_touched_while_its_cluster_is_missing_from_a_list(
+    hub: FanOutHub,
+) -> None:
+    hub.put(cluster("c9"))
+    hub.apply("c9/robot")
+    hub.report("c9", tokenSecretRef={"name": "robot"})
+    hub.lose(cluster("c9"))
+    assert await reconciler_of(hub)(Key("c9/robot")) == Done()
+    assert hub.writes == []
