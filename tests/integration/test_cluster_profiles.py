@@ -324,7 +324,7 @@ def test_thousands_of_hostile_profiles_cost_others_nothing(hub: ProfilesHub, mad
     asked = [item.what for item in hub.requests(log)]
     assert asked.count("get secrets") == 1
     assert set(asked) == {"get secrets", "patch secrets"}, "no copy is created"
-    hub.kubectl("delete", PROFILES, "--all", "-n", "hostile")
+    hub.kubectl("delete", PROFILES, "c1", "-n", "hostile")
 
 
 def test_a_name_that_is_too_long_is_told(hub: ProfilesHub, made: str) -> None:
