@@ -16,7 +16,7 @@ from hack.reference.words import ADDON, FAN_OUT, GOOD, MANAGER, TROUBLES, Entry,
 _IDENTITY = """\
 Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` sums up. `TokenReported` says the same as `Ready`, for
 programs that know it from the addon that this one replaces. `SecretCreated` stays True while the Secret is there, whatever the trouble
-is. `LifetimeShortened` is there only while it is True.
+is. `LifetimeShortened` and `TTLIgnored` are there only while they are True.
 
 `FieldsIgnored` is there only while a field or a label has no effect, and names it and the remedy: `ClusterProfileGateOff` and `NotFannedOut`
 come from the manager, other reasons from the agent.

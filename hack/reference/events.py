@@ -35,7 +35,7 @@ from msa.hub.fanout_observer import FanOutTelemetry
 from msa.hub.profile_telemetry import ProfileTelemetry
 from msa.hub.readiness_telemetry import ReadinessTelemetry
 from msa.hub.telemetry import Telemetry as ManagerTelemetry
-from msa.policy import doubts, profiles, rotation
+from msa.policy import doubts, profiles, rotation, status
 from msa.policy.doubts import Doubt
 from msa.policy.profiles import Rejection
 from msa.policy.readiness import READY
@@ -136,7 +136,8 @@ def _tell_of_identities(agent: AgentTelemetry) -> None:
         agent.issued(identity, reason, "", 0.0)
         agent.repaired(identity, reason, "")
     agent.adopted(identity, str(rotation.Reason.ADOPTED), "")
-    agent.shortened(identity, "")
+    for type_ in (status.LIFETIME_SHORTENED, status.TTL_IGNORED):
+        agent.limited(identity, type_, "")
     agent.held(0, 0, datetime(2026, 1, 1, tzinfo=UTC))
     for reason in sorted(troubles()):
         agent.failed(identity, Trouble(reason, ""), repeated=False)

@@ -12,7 +12,7 @@ from attrs import field, frozen
 from msa.agent import failures
 from msa.agent.failures import Asking, Stopped, asking
 from msa.api.fleet_identity import FleetIdentity
-from msa.api.managedserviceaccount import Status
+from msa.api.managedserviceaccount import ManagedServiceAccount, Spec, Status
 from msa.api.meta import ObjectMeta
 from msa.policy import addon_status, fanout_status, reach, readiness, registration, rotation, status
 from msa.policy.fanout import Health, Verdict
@@ -59,12 +59,22 @@ def identity_outcomes() -> frozenset[Outcome]:
     """What may stand in the status of a ManagedServiceAccount."""
     good = readiness.fresh(Status())
     found = {Outcome(good.type, good.status, good.reason)}
+    ignored = readiness.find(_with_ignored_ttl(), status.TTL_IGNORED)
+    if ignored is None:
+        raise AssertionError("a TTL that is not heeded is reported")
+    found.add(Outcome(ignored.type, ignored.status, ignored.reason))
     for call in _calls("condition", status.__name__):
         given = {keyword.arg: keyword.value for keyword in call.node.keywords}
         holds = "True" if ast.literal_eval(given["holds"]) else "False"
         reasons = troubles() if _handed_on(given["reason"]) else (_text(call, given["reason"]),)
         found |= {Outcome(_text(call, call.node.args[0]), holds, reason) for reason in reasons}
     return frozenset(found)
+
+
+def _with_ignored_ttl() -> Status:
+    identity = ManagedServiceAccount(ObjectMeta(), Spec(ttl_seconds_after_creation=1))
+    holding, now = status.Holding(None, None), datetime(2026, 1, 1, tzinfo=UTC)
+    return status.wanted(identity, holding, None, None, now, ephemeral=False)
 
 
 def manager_outcomes() -> frozenset[Outcome]:

@@ -43,6 +43,10 @@ GOOD = {
     "TokenFresh": Entry("a good token lies in the Secret"),
     "TokenReported": Entry("the same"),
     "SecretCreated": Entry("the Secret is there; its token may be one that cannot be renewed, `Ready` tells"),
+    "EphemeralIdentityGateOff": Entry(
+        "`spec.ttlSecondsAfterCreation` has no effect: the feature gate EphemeralIdentity is off",
+        "enable it with `featureGates.ephemeralIdentity=true`, or remove the field",
+    ),
     "GrantedLessThanRequested": Entry(
         "the managed cluster grants less than 95 % of `spec.rotation.validity`; tokens are renewed by what was granted",
         "ask for no more, or raise `--service-account-max-token-expiration` there",
@@ -210,6 +214,9 @@ IDENTITY_EVENTS = {
         "something of ours that had been altered is as it should be again; the message says what"
     ),
     "Adopted": Entry("another agent wrote the Secret; this agent noted so on it and kept its token"),
+    "TTLIgnored": Entry(
+        "`spec.ttlSecondsAfterCreation` has no effect: the feature gate EphemeralIdentity is off"
+    ),
     "LifetimeShortened": Entry("from now on the managed cluster grants shorter lives than asked for"),
 }
 

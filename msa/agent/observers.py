@@ -22,8 +22,8 @@ class Observer(Protocol):
         """What another agent wrote is kept by this one from now on; nothing was wrong."""
         ...
 
-    def shortened(self, identity: ManagedServiceAccount, message: str) -> None:
-        """Tokens are, from now on, granted for less than was asked."""
+    def limited(self, identity: ManagedServiceAccount, type_: str, message: str) -> None:
+        """From now on the identity gets less than its spec asks for; the type of the condition that says so."""
         ...
 
     def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:

@@ -294,7 +294,7 @@ class TokenReconciler:
     ) -> None:
         """Writes the status if it is not what it should be."""
         asked = request if isinstance(request, Request) else None
-        wanted = status.wanted(identity, holding, asked, trouble, self.now())
+        wanted = status.wanted(identity, holding, asked, trouble, self.now(), ephemeral=self.ephemeral)
         if wanted == identity.status:
             return
         try:
@@ -302,8 +302,9 @@ class TokenReconciler:
         except NotFound:
             return  # deleted meanwhile: the next event says so
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())
-        if (message := status.newly_shortened(identity.status, wanted)) is not None:
-            self.observer.shortened(identity, message)
+        for type_ in (status.LIFETIME_SHORTENED, status.TTL_IGNORED):
+            if (message := status.newly(type_, identity.status, wanted)) is not None:
+                self.observer.limited(identity, type_, message)
 
 
 def _facts(account: ObjectMeta) -> tuple[str, ...]:

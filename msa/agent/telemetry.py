@@ -14,7 +14,7 @@ from msa.api import addon, names
 from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.policy.removal import HOLD_SECONDS, WAIT_SECONDS
-from msa.policy.status import LIFETIME_SHORTENED, OURS, Trouble
+from msa.policy.status import OURS, Trouble
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder, ObjectReference
 
@@ -67,9 +67,9 @@ class Telemetry:
         _log.info("adopted", why=message)
         self._tell(identity, "Normal", reason, message)
 
-    def shortened(self, identity: ManagedServiceAccount, message: str) -> None:
-        _log.warning("lifetime_shortened", why=message)
-        self._tell(identity, "Warning", LIFETIME_SHORTENED, message)
+    def limited(self, identity: ManagedServiceAccount, type_: str, message: str) -> None:
+        _log.warning("limited", condition=type_, why=message)
+        self._tell(identity, "Warning", type_, message)
 
     def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
         self._refusals.labels(trouble.reason).inc()

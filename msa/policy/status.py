@@ -16,7 +16,8 @@ from msa.policy.rotation import Request, refresh_time, refreshed_at, requested_w
 
 SECRET_CREATED = "SecretCreated"  # noqa: S105 - the name of a condition
 LIFETIME_SHORTENED = "LifetimeShortened"
-OURS = (TOKEN_REPORTED, SECRET_CREATED, READY, LIFETIME_SHORTENED)
+TTL_IGNORED = "TTLIgnored"
+OURS = (TOKEN_REPORTED, SECRET_CREATED, READY, LIFETIME_SHORTENED, TTL_IGNORED)
 
 
 @frozen
@@ -51,6 +52,8 @@ def wanted(
     request: Request | None,
     trouble: Trouble | None,
     now: datetime,
+    *,
+    ephemeral: bool = True,
 ) -> Status:
     """The status to be stored.
 
@@ -60,11 +63,14 @@ def wanted(
         request: what its tokens are asked for; None where the spec is invalid.
         trouble: None when all is well.
         now: for transition times.
+        ephemeral: whether the agent heeds `ttlSecondsAfterCreation`.
     """
     generation, stored = identity.metadata.generation, identity.status
     status = Status(observed_generation=generation, service_account_ref=_account_ref(holding.account))
     status = _with_token(status, identity, holding.credential)
     found = _conditions(status, holding, request, trouble)
+    if identity.spec.ttl_seconds_after_creation is not None and not ephemeral:
+        found = (*found, _ttl_ignored(generation))
     if (ready := find(stored, READY)) is not None and leaves_ready(stored, replace(status, conditions=found)):
         found = (ready, *(item for item in found if item.type != READY))
     ours = {condition.type for condition in found}
@@ -72,12 +78,9 @@ def wanted(
     return replace(status, conditions=conditions.merge(kept, found, now))
 
 
-def newly_shortened(before: Status, after: Status) -> str | None:
-    """The message of a `LifetimeShortened` that did not hold before; None where it did, or does not hold."""
-    held, holds = (
-        next((item for item in status.conditions if item.type == LIFETIME_SHORTENED), None)
-        for status in (before, after)
-    )
+def newly(type_: str, before: Status, after: Status) -> str | None:
+    """The message of a condition of that type that did not hold before; None where it did, or does not hold."""
+    held, holds = (find(status, type_) for status in (before, after))
     return holds.message if holds is not None and (held is None or held.status != holds.status) else None
 
 
@@ -131,6 +134,14 @@ def _conditions(
             condition(LIFETIME_SHORTENED, holds=True, reason="GrantedLessThanRequested", message=message)
         )
     return tuple(found)
+
+
+def _ttl_ignored(generation: int) -> Condition:
+    message = (
+        "spec.ttlSecondsAfterCreation has no effect: the feature gate EphemeralIdentity is off in this cluster's agent. "
+        "Enable it (chart value featureGates.ephemeralIdentity), or remove the field"
+    )
+    return Condition(TTL_IGNORED, "True", "EphemeralIdentityGateOff", message, None, generation)
 
 
 def _shortening(credential: Credential | None, request: Request | None) -> str | None:

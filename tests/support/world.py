@@ -188,8 +188,8 @@ class World:
     def adopted(self, _identity: ManagedServiceAccount, reason: str, _message: str) -> None:
         self.observed.append(("adopted", reason, False))
 
-    def shortened(self, _identity: ManagedServiceAccount, _message: str) -> None:
-        self.observed.append(("shortened", "", False))
+    def limited(self, _identity: ManagedServiceAccount, type_: str, _message: str) -> None:
+        self.observed.append(("limited", type_, False))
 
     def refused(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
         self.observed.append(("refused", trouble.reason, repeated))

@@ -264,7 +264,11 @@ async def test_what_goes_on_is_counted_each_time_and_told_once(
             "info",
         ),
         (lambda telemetry: telemetry.repaired(identity(), "CAChanged", "back"), "repaired", "warning"),
-        (lambda telemetry: telemetry.shortened(identity(), "less"), "lifetime_shortened", "warning"),
+        (
+            lambda telemetry: telemetry.limited(identity(), "LifetimeShortened", "less"),
+            "limited",
+            "warning",
+        ),
         (lambda telemetry: telemetry.refused(identity(), SAID, repeated=False), "refused", "warning"),
         (lambda telemetry: telemetry.failed(identity(), SAID, repeated=False), "failed", "warning"),
         (lambda telemetry: telemetry.failed(identity(), SAID, repeated=True), "failed", "debug"),

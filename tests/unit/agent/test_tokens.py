@@ -142,7 +142,7 @@ async def test_a_life_shortened_by_the_cluster_is_told_once(world: World) -> Non
     reconciler = reconciler_of(world)
     for _ in range(4):
         await anyio.sleep(await _wait(reconciler))
-    assert world.observed.count(("shortened", "", False)) == 1
+    assert world.observed.count(("limited", "LifetimeShortened", False)) == 1
     assert world.observed.count(("issued", "TokenDue", False)) == 3
 
 

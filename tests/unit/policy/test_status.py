@@ -9,7 +9,7 @@ from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountR
 from msa.api.meta import Condition
 from msa.api.token import TokenFacts
 from msa.policy.rotation import Request, refresh_time
-from msa.policy.status import Holding, Trouble, wanted
+from msa.policy.status import Holding, Trouble, newly, wanted
 from tests.support.builders import HOUR, START, account, claims, credential, identity
 
 NOW = START + HOUR + timedelta(microseconds=700)
@@ -218,6 +218,21 @@ def test_a_new_generation_is_reported_and_moves_no_transition_time() -> None:
     assert second.observed_generation == 2
     assert second.conditions == tuple(
         replace(condition, observed_generation=2) for condition in first.conditions
+    )
+
+
+def test_a_ttl_that_the_agent_does_not_heed_is_reported_for_as_long_as_it_is_there() -> None:
+    metadata, spec = identity().metadata, replace(identity().spec, ttl_seconds_after_creation=60)
+    limited = ManagedServiceAccount(metadata, spec)
+    first = wanted(limited, ALL, DAY, None, NOW, ephemeral=False)
+    found = _verdicts(first)["TTLIgnored"]
+    assert found[:2] == ("True", "EphemeralIdentityGateOff")
+    assert "spec.ttlSecondsAfterCreation has no effect" in found[2]
+    assert newly("TTLIgnored", Status(), first) == found[2]
+    assert newly("TTLIgnored", first, first) is None
+    assert "TTLIgnored" not in _verdicts(wanted(limited, ALL, DAY, None, NOW, ephemeral=True))
+    assert "TTLIgnored" not in _verdicts(
+        wanted(replace(identity(), status=first), ALL, DAY, None, NOW, ephemeral=False)
     )
 
 
