@@ -149,7 +149,7 @@ MANAGER = {
 FAN_OUT = {
     "AllClustersReady": Entry("every cluster where it belongs has a good token"),
     "RollingOut": Entry(
-        "not every cluster has it as it is now, or has a token yet; `status.fanOut` counts",
+        "some clusters are not updated, or have no token yet; `status.fanOut` counts",
         "wait; `spec.rollout` says how many change at a time",
     ),
     "ClustersFailing": Entry(
@@ -165,15 +165,15 @@ FAN_OUT = {
     "AllTokensReported": Entry("every cluster's namespace has a token"),
     "TokensMissing": Entry("some have not; the message names some", "as for `Ready`"),
     "NamespaceNotBound": Entry(
-        "the namespace is no managed cluster's, and no ManagedClusterSet is bound to it: there is nothing to do",
-        "make it in a cluster's namespace, or bind a set: `clusteradm clusterset bind SET --namespace NAMESPACE`",
+        "the namespace does not belong to a managed cluster, and no ManagedClusterSet is bound to it: there is nothing to do",
+        "create it in a cluster's namespace, or bind a set: `clusteradm clusterset bind SET --namespace NAMESPACE`",
     ),
     "PlacementNotDecided": Entry(
-        "there is no PlacementDecision of the Placement that `spec.placementRef` names; what is on the clusters stays as it is",
+        "there is no PlacementDecision of the Placement that `spec.placementRef` names; existing tokens stay in place",
         "create the Placement, or correct the name",
     ),
     "ClusterSetsUnknown": Entry(
-        "the manager cannot read cluster sets, bindings or decisions; what is on the clusters stays as it is",
+        "the manager cannot read cluster sets, bindings or decisions; existing tokens stay in place",
         "install Open Cluster Management's CRDs, or give the manager its rights back with `helm upgrade`",
     ),
 }
