@@ -290,6 +290,10 @@ REQUEST_EVENTS = {
         "the key is weak or of an unusual kind", "RSA of 2048 bits or more, P-256, P-384 or Ed25519"
     ),
     "SignatureInvalid": Entry("the request is not signed by its own key"),
+    "TooManyRequests": Entry(
+        "the cluster has more undecided requests than are judged, and newer ones",
+        "delete the undecided requests",
+    ),
 }
 """On a CertificateSigningRequest."""
 

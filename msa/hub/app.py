@@ -16,7 +16,7 @@ from msa.api.fleet_identity import StoredFleetIdentity
 from msa.hub import addon_app, fanout_app, identities_work_app, profiles_app, readiness_app
 from msa.hub.discovery import addon_version
 from msa.hub.fanout_caches import IDENTITY_INDEXES
-from msa.hub.ingest import keep_identity, keep_work
+from msa.hub.ingest import keep_addon, keep_cluster, keep_identity, keep_work
 from msa.hub.part import Common, Part, addons, identities_works
 from msa.hub.settings import DeployMode, ManagerSettings
 from msa.kube import credentials
@@ -103,8 +103,10 @@ class _Manager:
             self.rng,
             self.metrics,
             recorder,
-            clusters=Informer(Resource(self.hub, clusters, ManagedCluster), self.rng, self.metrics),
-            addons=Informer(addons(self.hub, version), self.rng, self.metrics),
+            clusters=Informer(
+                Resource(self.hub, clusters, ManagedCluster), self.rng, self.metrics, transform=keep_cluster
+            ),
+            addons=Informer(addons(self.hub, version), self.rng, self.metrics, transform=keep_addon),
             identities=Informer(
                 stored, self.rng, self.metrics, transform=keep_identity, indexes=IDENTITY_INDEXES
             ),

@@ -3,7 +3,10 @@
 The key is the request's name. What is in doubt is told once by an Event and looked at again when it, its cluster or its addon changes.
 """
 
+from collections.abc import Callable
+
 from attrs import field, frozen
+from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.addon import LABEL_ADDON, LABEL_CLUSTER, ManagedClusterAddOn
@@ -27,6 +30,7 @@ class ApprovalReconciler:
     """Decides one request.
 
     Attributes:
+        text_of: what a request asks for; None where that is not held any more.
         _told: what was said of each request that is left undecided, by its UID: another look says nothing new.
     """
 
@@ -35,6 +39,7 @@ class ApprovalReconciler:
     addons: Store[ManagedClusterAddOn]
     hub: Hub
     observer: Observer
+    text_of: Callable[[SigningRequest], str | None]
     _told: dict[Key, tuple[str, Doubt]] = field(factory=dict, init=False)
 
     async def __call__(self, key: Key) -> Result:
@@ -42,13 +47,7 @@ class ApprovalReconciler:
         if request is None or request.decided:
             self._told.pop(key, None)
             return Done()
-        cluster = request.metadata.label(LABEL_CLUSTER)
-        candidate = Candidate(
-            request=request,
-            cluster=self.clusters.get(cluster),
-            addon=self.addons.get(f"{cluster}/{names.ADDON}"),
-        )
-        if (doubt := approval.doubt(candidate)) is not None:
+        if (doubt := self._doubt(request)) is not None:
             self._tell(key, request, doubt)
             return Terminal(doubt.reason)
         try:
@@ -57,6 +56,17 @@ class ApprovalReconciler:
             return Done()  # it is gone, or another one than was looked at, and that comes by its own event
         self.observer.approved(request)
         return Done()
+
+    def _doubt(self, request: SigningRequest) -> Doubt | None:
+        text, cluster = self.text_of(request), request.metadata.label(LABEL_CLUSTER)
+        if text is None:
+            return approval.too_many()
+        candidate = Candidate(
+            request=replace(request, spec=replace(request.spec, request=text)),
+            cluster=self.clusters.get(cluster),
+            addon=self.addons.get(f"{cluster}/{names.ADDON}"),
+        )
+        return approval.doubt(candidate)
 
     def _tell(self, key: Key, request: SigningRequest, doubt: Doubt) -> None:
         news = (request.metadata.uid, doubt)

@@ -20,6 +20,7 @@ from msa.policy.registration import SUPPORTED_CONFIGS, Obstacle, registrations
 REGISTRATION_APPLIED: Final = "RegistrationApplied"
 MANIFEST_APPLIED: Final = "ManifestApplied"
 DEGRADED: Final = "Degraded"
+OURS: Final = frozenset((REGISTRATION_APPLIED, MANIFEST_APPLIED, DEGRADED))
 INVALID_CONFIGURATION: Final = "InvalidConfiguration"
 S = TypeVar("S", bound=msgspec.Struct)
 _SETTLED: Final = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")

@@ -33,6 +33,8 @@ from tests.support.fleet import (
 
 NEW = ["create RoleBinding", "status", "create ManifestWork"]
 LABEL = "open-cluster-management.io/addon-name"
+TEAM = "team.open-cluster-management.io/name"
+"""Of another part of OCM; of labels that are not OCM's the cache knows nothing."""
 USER = "system:open-cluster-management:cluster:c1:addon:managed-serviceaccount:agent:addon-agent"
 TOKEN_USER = "system:serviceaccount:c1:managed-serviceaccount-agent"
 KINDS = pytest.mark.parametrize("kind", list(Kind), ids=[kind.value for kind in Kind])
@@ -159,7 +161,7 @@ async def test_a_status_that_somebody_else_wrote_meanwhile_is_not_overwritten(fl
 @pytest.mark.parametrize(
     "drift",
     [
-        pytest.param({"labels": {LABEL: "other", "team": "a"}}, id="label of another addon"),
+        pytest.param({"labels": {LABEL: "other", TEAM: "a"}}, id="label of another addon"),
         pytest.param({"labels": None}, id="no label"),
         pytest.param({"owner_references": ()}, id="no owner"),
         pytest.param(
@@ -182,7 +184,7 @@ async def test_a_lost_label_or_owner_is_put_right_and_foreign_labels_stay(
     assert fleet.writes == [f"rewrite {kind.value}"]
     metadata = fleet.get(kind).metadata
     assert metadata.label(LABEL) == "managed-serviceaccount"
-    assert metadata.label("team") == ((drift.get("labels") or {}).get("team", ""))
+    assert metadata.label(TEAM) == (drift.get("labels") or {}).get(TEAM, "")
     assert [owner.uid for owner in metadata.owner_references] == ["c1-addon-uid"]
 
 

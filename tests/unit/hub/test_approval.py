@@ -26,7 +26,14 @@ def fleet(fleet: Fleet) -> Fleet:
 
 
 def _reconciler(fleet: Fleet) -> ApprovalReconciler:
-    return ApprovalReconciler(fleet.requests, fleet.clusters, fleet.addons, fleet, fleet)
+    return ApprovalReconciler(
+        fleet.requests,
+        fleet.clusters,
+        fleet.addons,
+        fleet,
+        fleet,
+        lambda request: request.spec.request or None,
+    )
 
 
 async def test_an_honest_request_is_approved_once_and_told_once(fleet: Fleet) -> None:
@@ -42,7 +49,8 @@ async def test_an_honest_request_is_approved_once_and_told_once(fleet: Fleet) ->
     [
         (replace(REQUEST, spec=replace(REQUEST.spec, signer_name="example.com/s")), Reason.SIGNER),
         (replace(REQUEST, spec=replace(REQUEST.spec, request=asked(TENTH_USER))), Reason.COMMON_NAME),
-        (replace(REQUEST, spec=replace(REQUEST.spec, request="")), Reason.NOT_PEM),
+        (replace(REQUEST, spec=replace(REQUEST.spec, request="bm8=")), Reason.NOT_PEM),
+        (replace(REQUEST, spec=replace(REQUEST.spec, request="")), Reason.TOO_MANY),
         (
             with_(
                 REQUEST,
