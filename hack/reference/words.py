@@ -79,6 +79,10 @@ TROUBLES = {
         "somebody alters or deletes the Secret again and again; it is repaired less and less often",
         "stop the field manager that the message names",
     ),
+    "SecretAltered": Entry(
+        "the hub stored the Secret otherwise than the agent wrote it; the status tells what is stored",
+        "exempt these Secrets from the mutating admission webhook or policy that alters them",
+    ),
     "TokenRequestRefused": Entry(
         "the managed cluster finds the TokenRequest invalid", "check `spec.audiences` and `spec.rotation`"
     ),

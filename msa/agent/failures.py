@@ -7,6 +7,7 @@ from enum import Enum
 from attrs import frozen
 
 from msa.api import names
+from msa.api.core import Credential
 from msa.policy.ownership import Refusal
 from msa.policy.status import Trouble
 from msa.runtime.errors import (
@@ -59,6 +60,7 @@ class Stopped(Exception):
         patience: seconds until the next attempt; None for the backoff of failures.
         refused: it was our decision, not a failure.
         retry_after: seconds that a server asked to wait at least.
+        stored: the Secret as it is by now, where work ended after it was written.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Stopped(Exception):
         patience: float | None = None,
         refused: bool = False,
         retry_after: float = 0.0,
+        stored: Credential | None = None,
     ) -> None:
         super().__init__(trouble.message)
         self.trouble = trouble
@@ -76,6 +79,7 @@ class Stopped(Exception):
         self.patience = patience
         self.refused = refused
         self.retry_after = retry_after
+        self.stored = stored
 
 
 class Unsettled(Exception):
