@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from msa.kube.skew import wall_clock
-from msa.runtime.errors import ApiError, Decode, Network, Refused, classify
+from msa.runtime.errors import ApiError, Decode, Network, Refused, Silent, classify
 from msa.runtime.events import Status
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
@@ -34,6 +34,8 @@ def from_exception(error: BaseException) -> ApiError:
             return Refused(f"proxy {_place(error)}: {_cause(error.os_error)}")
         case aiohttp.ClientConnectorError():
             return Refused(f"{_place(error)}: {_cause(error.os_error)}")
+        case aiohttp.SocketTimeoutError():
+            return Silent("no byte arrived in time")
         case TimeoutError():
             return Network("no byte arrived in time")
         case _:

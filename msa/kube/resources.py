@@ -99,6 +99,10 @@ class Resource(Generic[T]):
     def resource(self) -> str:
         return f"{self._selection.plural}.{self._selection.group}".rstrip(".")
 
+    @property
+    def server(self) -> str:
+        return self._transport.server
+
     def within(self, namespace: str) -> "Resource[T]":
         """The same in one namespace: what was read from all of them is written there."""
         narrowed = copy(self)

@@ -1,6 +1,6 @@
 """HTTP to one API server: two pools of connections, one credential that is replaced in place, errors by their class.
 
-No client-side rate limit: the server's flow control and its Retry-After rule. Bodies and headers are never logged.
+No client-side rate limit: the server's flow control and its Retry-After rule. Bodies, headers and queries are never logged.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import aiohttp
 import anyio
@@ -27,8 +28,8 @@ from msa.runtime.connectivity import Connectivity
 from msa.runtime.errors import AnswerTooLarge, ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
 
-INACTIVITY_SECONDS = 100.0
-"""A stream that is silent for longer is dead. The server sends a bookmark every 60 s, the first of a stream seen later than 70 s."""
+INACTIVITY_SECONDS = 65.0
+"""After which a silent stream is opened anew. The server sends a bookmark every 60 s or so, but seldom where it has nothing to say."""
 
 _REQUEST_SECONDS = 30.0
 _CONNECT_SECONDS = 10.0
@@ -105,10 +106,13 @@ class _Sessions:
             proxy=self.credential.proxy or None,
         )
 
-    async def close(self) -> None:
-        """Streams end as if the server had ended them: aiohttp would tell their readers nothing, and they would wait for ever."""
+    def end_streams(self) -> None:
+        """As if the server had ended them: aiohttp would tell their readers nothing, and they would wait for ever."""
         for stream in self.reading:
             stream.feed_eof()
+
+    async def close(self) -> None:
+        self.end_streams()
         await self.requests.close()
         await self.streams.close()
 
@@ -202,6 +206,11 @@ class Transport:
         return self._open_sessions.credential
 
     @property
+    def server(self) -> str:
+        """Address and CA: which server this is, as far as can be told from here."""
+        return _server_of(self.credential)
+
+    @property
     def clock_skew(self) -> float | None:
         """Seconds that the server's clock is ahead of ours; None before any answer."""
         return self._skew.seconds
@@ -282,10 +291,10 @@ class Transport:
             ) as response:
                 content = await _content(response, most)
         except TRANSPORT_ERRORS as error:
-            raise self._failed(error, method, start) from None
+            raise self._failed(error, method, path, start) from None
         finally:
             self.under_way -= 1
-        self._count(str(response.status), method, start)
+        self._count(str(response.status), method, path, start)
         self._answered(response, sent)
         if response.status >= _LEAST_FAILURE:
             raise from_answer(response.status, response.headers, content)
@@ -307,9 +316,9 @@ class Transport:
                 server_hostname=sessions.credential.tls_server_name or None,
             )
         except TRANSPORT_ERRORS as error:
-            raise self._failed(error, "WATCH", start) from None
+            raise self._failed(error, "WATCH", path, start) from None
         try:
-            self._count(str(response.status), "WATCH", start)
+            self._count(str(response.status), "WATCH", path, start)
             self._answered(response, sent)
             if response.status >= _LEAST_FAILURE:
                 raise await self._refusal(response)
@@ -337,6 +346,8 @@ class Transport:
     def _take(self, credential: Credential) -> None:
         if self._sessions is not None:
             self._retired.append((time.monotonic(), self._sessions))
+            if _server_of(self._sessions.credential) != _server_of(credential):
+                self._sessions.end_streams()
         self._sessions = _Sessions(credential, self._inactivity)
         self._base = credential.server
         self._host = URL(credential.server).authority
@@ -345,7 +356,9 @@ class Transport:
     def _url(self, path: str) -> URL:
         return URL(self._base + path, encoded=True)
 
-    def _count(self, code: str, method: str, start: float) -> None:
+    def _count(self, code: str, method: str, path: str, start: float) -> None:
+        took = time.monotonic() - start
+        _log.debug("request", method=method, path=path.partition("?")[0], status=code, seconds=round(took, 3))
         if (found := self._counters.get((code, method))) is None:
             found = (
                 self._metrics.requests.labels(code, method, self._host),
@@ -354,11 +367,11 @@ class Transport:
             self._counters[code, method] = found
         requests, seconds = found
         requests.inc()
-        seconds.observe(time.monotonic() - start)
+        seconds.observe(took)
 
-    def _failed(self, error: BaseException, method: str, start: float) -> ApiError:
+    def _failed(self, error: BaseException, method: str, path: str, start: float) -> ApiError:
         """There was no answer. A certificate that is not trusted comes from a server that is there."""
-        self._count("<error>", method, start)
+        self._count("<error>", method, path, start)
         if not isinstance(error, aiohttp.ClientSSLError):
             self.connectivity.failed()
         return from_exception(error)
@@ -392,6 +405,10 @@ async def _content(response: aiohttp.ClientResponse, most: float) -> bytes:
         if (size := size + len(piece)) > most:
             raise AnswerTooLarge(f"the answer is longer than {most:.0f} bytes", code=response.status)
     return b"".join(pieces)
+
+
+def _server_of(credential: Credential) -> str:
+    return f"{credential.server} (CA {sha256(credential.ca).hexdigest()[:12]})"
 
 
 def _shown(credential: Credential) -> tuple[str, str, str]:

@@ -122,6 +122,12 @@ class Network(ApiError):
     reason = "Network"
 
 
+class Silent(Network):
+    """A stream brought no byte for its whole inactivity time: it is dead, or has nothing to say."""
+
+    reason = "Silent"
+
+
 class Refused(Network):
     """Nobody listens, or the connection could not be made: nothing was lost, watch again from the same version."""
 
