@@ -96,10 +96,9 @@ _BAD_WHEN_TRUE = frozenset(("Degraded",))
 
 
 def _regarding(request: SigningRequest) -> ObjectReference:
-    """Events of objects without a namespace are in `default`."""
     metadata = request.metadata
     return ObjectReference(
-        f"{certificates.GROUP}/v1", "CertificateSigningRequest", "default", metadata.name, metadata.uid
+        f"{certificates.GROUP}/v1", "CertificateSigningRequest", "", metadata.name, metadata.uid
     )
 
 

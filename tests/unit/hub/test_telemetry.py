@@ -82,7 +82,7 @@ async def test_what_was_decided_on_a_request_is_an_event_of_it(
     (event,) = await _events(told, now)
     assert (event.type, event.reason) == expected
     assert event.regarding == ObjectReference(
-        "certificates.k8s.io/v1", "CertificateSigningRequest", "default", REQUEST.metadata.name, "csr-uid"
+        "certificates.k8s.io/v1", "CertificateSigningRequest", "", REQUEST.metadata.name, "csr-uid"
     )
 
 
