@@ -114,18 +114,18 @@ TROUBLES = {
         "see what replaces the ServiceAccount, or alters token requests, there",
     ),
     "ClockSkew": Entry(
-        "a token that was issued just now counts as due already",
+        "a newly issued token is already due for rotation",
         "set the clocks of the agent's node and of the managed cluster's API server",
     ),
     "ManagedClusterNotReady": Entry(
         "what the agent asked for is not found there", "see that the agent's install namespace still exists"
     ),
-    "ManagedClusterBusy": Entry("the API server there asks to send less", _ITSELF),
+    "ManagedClusterBusy": Entry("the API server there is throttling requests (429)", _ITSELF),
     "ManagedClusterUnreachable": Entry(
-        "the API server there does not answer as it should; a token that is there stays in use", _ITSELF
+        "the API server there is unreachable; the current token stays in place", _ITSELF
     ),
-    "HubBusy": Entry("the hub's API server asks to send less", _ITSELF),
-    "HubUnreachable": Entry("the hub's API server does not answer as it should", _ITSELF),
+    "HubBusy": Entry("the hub is throttling requests (429)", _ITSELF),
+    "HubUnreachable": Entry("the hub is unreachable; the current token stays in place", _ITSELF),
     "AddonRemoved": Entry(
         "the addon is being removed from the managed cluster: ServiceAccount `managed-serviceaccount` and ConfigMap "
         "`managed-serviceaccount-identities` are both deleted there, and with them the ServiceAccounts of all identities",

@@ -129,20 +129,20 @@ def _trouble(step: _Step, error: ApiError) -> Trouble:
         case Unauthorized():
             return Trouble(
                 f"UnauthorizedOn{on}",
-                f"{who} does not take the agent's credential: see whether its certificate or token has expired, and what renews it",
+                f"{who} rejects the agent's credential (401). Check whether its certificate or token has expired, and what renews it",
             )
         case Throttled():
             return Trouble(
                 f"{on}Busy",
-                f"{who} asks to send less: its API server is overloaded, or its flow control limits the agent",
+                f"{who} is throttling requests (429): its API server is overloaded, or its flow control limits the agent",
             )
         case NotFound():
             return Trouble(
                 "ManagedClusterNotReady",
-                f"{error.message}: does the agent's install namespace still exist there?",
+                f"{error.message}. Check that the agent's install namespace exists on the managed cluster",
             )
         case _:
             return Trouble(
                 f"{on}Unreachable",
-                f"the API server of {who} does not answer as it should ({error.reason}): a token that is there stays in use",
+                f"{who} is unreachable ({error.reason}); the current token stays in place",
             )

@@ -42,7 +42,7 @@ _CLOCK_SECONDS = 60.0
 _ALTERED_SECONDS = 300.0
 _CLOCKS = Trouble(
     "ClockSkew",
-    "a token that was issued just now counts as due already: set the clocks of the agent's node and of the managed cluster's API server",
+    "a newly issued token is already due for rotation: check the clocks of the agent's node and of the managed cluster's API server",
 )
 
 

@@ -18,7 +18,7 @@ from msa.api import names
 from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
 from msa.api.durations import parse_rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status, StoredIdentity
-from msa.api.meta import ObjectMeta
+from msa.api.meta import ObjectMeta, Timed
 from msa.api.token import Token
 from msa.policy.rotation import Request
 from msa.runtime.errors import Conflict, NotFound
@@ -58,7 +58,7 @@ class _Marked(Struct, frozen=True):
     metadata: _Deletion
 
 
-class _TokenRequestStatus(Struct, frozen=True, rename="camel"):
+class _TokenRequestStatus(Timed, frozen=True, rename="camel"):
     token: str
     expiration_timestamp: datetime
 
