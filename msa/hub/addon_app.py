@@ -74,7 +74,7 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
     )
     hashes = ConfigHashReconciler(caches.fleet, caches.configs, writes, freshness)
     approval = ApprovalReconciler(
-        informers.requests.store, caches.clusters, caches.addons, writes, telemetry, texts.text
+        informers.requests.store, caches.clusters, caches.addons, writes, telemetry, texts.text, wall_clock()
     )
     controllers = (
         Controller(

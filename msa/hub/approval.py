@@ -4,6 +4,7 @@ The key is the request's name. What is in doubt is told once by an Event and loo
 """
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 from attrs import field, frozen
 from msgspec.structs import replace
@@ -25,11 +26,16 @@ SELECTOR = f"{LABEL_ADDON}={names.ADDON}"
 """Any other request is not ours to judge, and not even read."""
 
 
+_LEEWAY = timedelta(seconds=60)
+"""For the clocks, and for a request that was made while no manager ran."""
+
+
 @frozen
 class ApprovalReconciler:
     """Decides one request.
 
     Attributes:
+        since: when this process began: of older requests an earlier one has logged what is wrong.
         text_of: what a request asks for; None where that is not held any more.
         _told: what was said of each request that is left undecided, by its UID: another look says nothing new.
     """
@@ -40,6 +46,7 @@ class ApprovalReconciler:
     hub: Hub
     observer: Observer
     text_of: Callable[[SigningRequest], str | None]
+    since: datetime
     _told: dict[Key, tuple[str, Doubt]] = field(factory=dict, init=False)
 
     async def __call__(self, key: Key) -> Result:
@@ -69,7 +76,9 @@ class ApprovalReconciler:
         return approval.doubt(candidate)
 
     def _tell(self, key: Key, request: SigningRequest, doubt: Doubt) -> None:
-        news = (request.metadata.uid, doubt)
+        news, again = (request.metadata.uid, doubt), key in self._told
         if self._told.get(key) != news:
             self._told[key] = news
-            self.observer.doubted(request, doubt)
+            created = request.metadata.creation_timestamp
+            logged = created is not None and created < self.since - _LEEWAY
+            self.observer.doubted(request, doubt, logged=logged and not again)

@@ -86,9 +86,12 @@ class Telemetry:
         message = f"approved for the agent of addon {names.ADDON}"
         self._recorder.record(_regarding(request), "Normal", "Approved", message)
 
-    def doubted(self, request: SigningRequest, doubt: Doubt) -> None:
+    def doubted(self, request: SigningRequest, doubt: Doubt, *, logged: bool) -> None:
         self._decisions.labels("undecided", doubt.reason).inc()
-        _log.warning("csr_undecided", name=request.metadata.name, reason=doubt.reason, why=doubt.message)
+        level = logging.DEBUG if logged else logging.WARNING
+        _log.log(
+            level, "csr_undecided", name=request.metadata.name, reason=doubt.reason.value, why=doubt.message
+        )
         self._recorder.record(_regarding(request), "Warning", doubt.reason, doubt.message)
 
 

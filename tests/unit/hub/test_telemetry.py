@@ -73,7 +73,7 @@ async def test_a_condition_that_changes_is_an_event_of_the_addon_and_a_warning_w
     ("told", "expected"),
     [
         (lambda telemetry: telemetry.approved(REQUEST), ("Normal", "Approved")),
-        (lambda telemetry: telemetry.doubted(REQUEST, DOUBT), ("Warning", "WrongSigner")),
+        (lambda telemetry: telemetry.doubted(REQUEST, DOUBT, logged=False), ("Warning", "WrongSigner")),
     ],
 )
 async def test_what_was_decided_on_a_request_is_an_event_of_it(
@@ -100,7 +100,7 @@ async def _events(told: Tell, now: Callable[[], datetime]) -> list[EventRecord]:
     [
         (lambda telemetry: telemetry.approved(REQUEST), {"decision": "approved", "reason": ""}),
         (
-            lambda telemetry: telemetry.doubted(REQUEST, DOUBT),
+            lambda telemetry: telemetry.doubted(REQUEST, DOUBT, logged=False),
             {"decision": "undecided", "reason": "WrongSigner"},
         ),
     ],
