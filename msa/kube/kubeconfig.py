@@ -190,6 +190,7 @@ class Kubeconfig:
             if (shown := proof.tls.get(CERTIFICATE))
             else "",
             expires_at=proof.expires_at,
+            certificate=tls.get(CERTIFICATE, b""),
         )
 
     def _tls_context(self, tls: Mapping[str, bytes], also_trusted: Path | None) -> ssl.SSLContext:

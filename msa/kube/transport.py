@@ -5,7 +5,6 @@ No client-side rate limit: the server's flow control and its Retry-After rule. B
 
 import asyncio
 import math
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,15 +14,15 @@ from hashlib import sha256
 import aiohttp
 import anyio
 import structlog
-from attrs import define, field
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
-import msa
 from msa.kube import credentials
+from msa.kube.certificates import end_of_server, expired
 from msa.kube.credentials import Credential, CredentialError, one_line
-from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
-from msa.kube.skew import ClockSkew
+from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception, has_expired
+from msa.kube.sessions import Sessions
+from msa.kube.skew import ClockSkew, wall_clock
 from msa.runtime.connectivity import Connectivity
 from msa.runtime.errors import AnswerTooLarge, ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
@@ -31,11 +30,6 @@ from msa.runtime.metrics import Metrics
 INACTIVITY_SECONDS = 65.0
 """After which a silent stream is opened anew. The server sends a bookmark every 60 s or so, but seldom where it has nothing to say."""
 
-_REQUEST_SECONDS = 30.0
-_CONNECT_SECONDS = 10.0
-_PROBE = aiohttp.ClientTimeout(total=5.0, sock_connect=1.5)
-_POOL = 16
-_IDLE_SECONDS = 15.0
 _RELOAD_SECONDS = 5.0
 _GRACE_SECONDS = 30.0
 _MOST_REPEATS = 3
@@ -44,77 +38,6 @@ _LEAST_FAILURE = 300
 _LEAST_BREAKDOWN = 500
 _JSON = "application/json"
 _log = structlog.get_logger(__name__)
-
-
-def _socket(address: tuple) -> socket.socket:  # type: ignore[type-arg]  # aiohttp's AddrInfoType, a tuple of five
-    """A socket on which a dead peer is noticed: keepalive after 30 s, every 10 s, three times; the same for unacknowledged data."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    made.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 30),
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 60_000),
-    ):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made
-
-
-@define
-class _Sessions:
-    """The pools of one credential; replaced as a whole with it.
-
-    Attributes:
-        reading: the bodies of the streams that are open.
-    """
-
-    credential: Credential
-    inactivity: float
-    reading: set[aiohttp.StreamReader] = field(init=False, factory=set)
-    requests: aiohttp.ClientSession = field(init=False)
-    streams: aiohttp.ClientSession = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.requests = self._session(
-            _POOL, aiohttp.ClientTimeout(total=_REQUEST_SECONDS, sock_connect=_CONNECT_SECONDS)
-        )
-        # A watch holds its connection for minutes: streams have a pool of their own, without a limit.
-        self.streams = self._session(
-            0, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self.inactivity)
-        )
-
-    def probe(self) -> aiohttp.ClientSession:
-        """For one small request: what is left of an outage in the pools does not hold it up."""
-        return self._session(1, _PROBE)
-
-    def _session(self, limit: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
-        headers = {"Accept": _JSON, "User-Agent": f"msa/{msa.__version__}"}
-        if self.credential.authorization:
-            headers["Authorization"] = self.credential.authorization
-        tls = self.credential.tls if self.credential.tls is not None else True
-        connector = aiohttp.TCPConnector(
-            limit=limit, ssl=tls, keepalive_timeout=_IDLE_SECONDS, socket_factory=_socket
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            headers=headers,
-            auto_decompress=True,
-            proxy=self.credential.proxy or None,
-        )
-
-    def end_streams(self) -> None:
-        """As if the server had ended them: aiohttp would tell their readers nothing, and they would wait for ever."""
-        for stream in self.reading:
-            stream.feed_eof()
-
-    async def close(self) -> None:
-        self.end_streams()
-        await self.requests.close()
-        await self.streams.close()
 
 
 class Transport:
@@ -139,8 +62,8 @@ class Transport:
         self._load = load
         self._metrics = metrics
         self._fence = fence
-        self._sessions: _Sessions | None = None
-        self._retired: list[tuple[float, _Sessions]] = []
+        self._sessions: Sessions | None = None
+        self._retired: list[tuple[float, Sessions]] = []
         self._reloading = asyncio.Lock()
         self._skew = ClockSkew()
         self._host = ""
@@ -291,13 +214,13 @@ class Transport:
             ) as response:
                 content = await _content(response, most)
         except TRANSPORT_ERRORS as error:
-            raise self._failed(error, method, path, start) from None
+            raise await self._failed(error, method, path, start) from None
         finally:
             self.under_way -= 1
         self._count(str(response.status), method, path, start)
         self._answered(response, sent)
         if response.status >= _LEAST_FAILURE:
-            raise from_answer(response.status, response.headers, content)
+            raise self._explained(from_answer(response.status, response.headers, content))
         return content
 
     @asynccontextmanager
@@ -316,7 +239,7 @@ class Transport:
                 server_hostname=sessions.credential.tls_server_name or None,
             )
         except TRANSPORT_ERRORS as error:
-            raise self._failed(error, "WATCH", path, start) from None
+            raise await self._failed(error, "WATCH", path, start) from None
         try:
             self._count(str(response.status), "WATCH", path, start)
             self._answered(response, sent)
@@ -330,7 +253,7 @@ class Transport:
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError:
         try:
-            error = from_answer(response.status, response.headers, await response.read())
+            error = self._explained(from_answer(response.status, response.headers, await response.read()))
         except TRANSPORT_ERRORS as broken:
             return from_exception(broken)
         if isinstance(error, Unauthorized):
@@ -338,7 +261,7 @@ class Transport:
         return error
 
     @property
-    def _open_sessions(self) -> _Sessions:
+    def _open_sessions(self) -> Sessions:
         if self._sessions is None:
             raise RuntimeError("the transport is not open")
         return self._sessions
@@ -348,7 +271,7 @@ class Transport:
             self._retired.append((time.monotonic(), self._sessions))
             if _server_of(self._sessions.credential) != _server_of(credential):
                 self._sessions.end_streams()
-        self._sessions = _Sessions(credential, self._inactivity)
+        self._sessions = Sessions(credential, self._inactivity)
         self._base = credential.server
         self._host = URL(credential.server).authority
         self._counters.clear()
@@ -369,12 +292,21 @@ class Transport:
         requests.inc()
         seconds.observe(took)
 
-    def _failed(self, error: BaseException, method: str, path: str, start: float) -> ApiError:
+    def _explained(self, error: ApiError) -> ApiError:
+        """API servers do not tell why a certificate is not good."""
+        if isinstance(error, Unauthorized) and (certificate := self.credential.certificate):
+            error.explain(expired(certificate, wall_clock()))
+        return error
+
+    async def _failed(self, error: BaseException, method: str, path: str, start: float) -> ApiError:
         """There was no answer. A certificate that is not trusted comes from a server that is there."""
         self._count("<error>", method, path, start)
         if not isinstance(error, aiohttp.ClientSSLError):
             self.connectivity.failed()
-        return from_exception(error)
+        found = from_exception(error)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError) and has_expired(error):
+            found.explain(await end_of_server(error.host, error.port, self.credential.tls_server_name))
+        return found
 
     async def _probe(self) -> int:
         """The status of a small request, 0 without an answer."""

@@ -23,6 +23,12 @@ class ApiError(Exception):
         self.message = message[:500]
         self.code = code
 
+    def explain(self, why: str) -> None:
+        """Adds to the message what is known of the cause; nothing where that is empty."""
+        if why:
+            self.message = f"{self.message}: {why}" if self.message else why
+            self.args = (self.message,)
+
 
 class Expired(ApiError):
     """410: the version asked for is no longer kept; list again."""
