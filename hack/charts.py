@@ -53,6 +53,10 @@ class Release:
     def upgrade(self, *flags: str) -> str:
         return self._helm("upgrade", self.name, str(self.chart), *flags)
 
+    def rollback(self) -> str:
+        """To what was installed before."""
+        return self._helm("rollback", self.name)
+
     def exists(self) -> bool:
         return bool(self._helm("list", "--short", f"--filter=^{self.name}$").strip())
 

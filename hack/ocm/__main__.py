@@ -1,9 +1,7 @@
 """OCM's parts as processes: `python -m hack.ocm hub ...` on the hub, `python -m hack.ocm cluster ...` for each managed cluster."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import anyio
 from hack.ocm import addon_template, cluster, install, manager_pods
 from hack.ocm.api import Api
 from hack.ocm.cluster import ClusterSettings
+from hack.ocm.loops import until_told
 from hack.ocm.pods import PodSettings
 from hack.ocm.registration import RegistrationSettings
 from msa.cli import logs
@@ -61,7 +60,7 @@ async def _hub(options: argparse.Namespace) -> None:
         parts = [install.run(api), addon_template.run(addon_manager)]
         if options.folder is not None:
             parts.append(manager_pods.run(api, PodSettings("hub", options.folder, options.kubeconfig)))
-        await _until_told(*parts)
+        await until_told(*parts)
 
 
 async def _cluster(options: argparse.Namespace) -> None:
@@ -78,22 +77,7 @@ async def _cluster(options: argparse.Namespace) -> None:
         not options.no_pods,
     )
     async with Api.opened(options.hub_kubeconfig) as hub, Api.opened(options.kubeconfig) as managed:
-        await _until_told(cluster.run(settings, hub, managed))
-
-
-async def _until_told(*parts: Awaitable[None]) -> None:
-    """Until SIGTERM or SIGINT."""
-
-    async def run(part: Awaitable[None]) -> None:
-        await part
-
-    async with anyio.create_task_group() as group:
-        for part in parts:
-            group.start_soon(run, part)
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                group.cancel_scope.cancel()
-                return
+        await until_told(cluster.run(settings, hub, managed))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What every part is made of: informers that fill queues, and a reconciler for each queue."""
 
 import random
+import signal
+from collections.abc import Awaitable
 
 import anyio
 from attrs import define, field
@@ -47,3 +49,18 @@ class Loops:
                 await informer.wait_synced()
             for controller in self._controllers:
                 group.start_soon(controller.run)
+
+
+async def until_told(*parts: Awaitable[None]) -> None:
+    """Runs these until SIGTERM or SIGINT."""
+
+    async def run(part: Awaitable[None]) -> None:
+        await part
+
+    async with anyio.create_task_group() as group:
+        for part in parts:
+            group.start_soon(run, part)
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                group.cancel_scope.cancel()
+                return

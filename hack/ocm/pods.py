@@ -34,6 +34,8 @@ _RESTART_SECONDS: Final = 1.0
 _HTTP_OK: Final = 200
 _OWN_CLUSTER: Final = {"agent": "--spoke-kubeconfig", "manager": "--kubeconfig"}
 """The flag by which each program is told of the cluster that its pod is in."""
+PREDECESSOR: Final = "predecessor"
+"""The tag of images of the addon that ours replaces (hack/predecessor)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -204,12 +206,17 @@ def _command(pod: Object, running: _Running) -> list[str]:
     return [
         *("env", "-i"),
         *(f"{name}={_mounted(value, mounts)}" for name, value in variables.items()),
-        *(sys.executable, "-m", "msa"),
+        *(sys.executable, "-m", _program(container["image"])),
         *(_mounted(argument, mounts) for argument in container.get("args", ())),
         f"{_OWN_CLUSTER[container['args'][0]]}={running.folder / 'own' / 'kubeconfig'}",
         f"--metrics-bind-address=127.0.0.1:{running.metrics_port}",
         f"--health-probe-bind-address=127.0.0.1:{running.health_port}",
     ]
+
+
+def _program(image: str) -> str:
+    """What the image has at /msa."""
+    return "hack.predecessor" if image.endswith(f":{PREDECESSOR}") else "msa"
 
 
 def _environment(pod: Object, container: Body) -> dict[str, str]:

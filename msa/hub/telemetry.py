@@ -86,12 +86,9 @@ class Telemetry:
         message = f"approved for the agent of addon {names.ADDON}"
         self._recorder.record(_regarding(request), "Normal", "Approved", message)
 
-    def doubted(self, request: SigningRequest, doubt: Doubt, *, logged: bool) -> None:
+    def doubted(self, request: SigningRequest, doubt: Doubt) -> None:
         self._decisions.labels("undecided", doubt.reason).inc()
-        level = logging.DEBUG if logged else logging.WARNING
-        _log.log(
-            level, "csr_undecided", name=request.metadata.name, reason=doubt.reason.value, why=doubt.message
-        )
+        _log.warning("csr_undecided", name=request.metadata.name, reason=doubt.reason, why=doubt.message)
         self._recorder.record(_regarding(request), "Warning", doubt.reason, doubt.message)
 
 
@@ -99,9 +96,10 @@ _BAD_WHEN_TRUE = frozenset(("Degraded",))
 
 
 def _regarding(request: SigningRequest) -> ObjectReference:
+    """Events of objects without a namespace are in `default`."""
     metadata = request.metadata
     return ObjectReference(
-        f"{certificates.GROUP}/v1", "CertificateSigningRequest", "", metadata.name, metadata.uid
+        f"{certificates.GROUP}/v1", "CertificateSigningRequest", "default", metadata.name, metadata.uid
     )
 
 

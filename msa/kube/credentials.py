@@ -46,7 +46,6 @@ class Credential:
         proxy: URL of the HTTP proxy to go through, "" for none.
         certificate_digest: of the client certificate that a program gave, which is in none of the files; "" for none.
         expires_at: when what a program gave ends, as it says; None where it does not.
-        certificate: the client's, in PEM; empty for none.
     """
 
     server: str
@@ -59,7 +58,6 @@ class Credential:
     proxy: str = ""
     certificate_digest: str = ""
     expires_at: datetime | None = None
-    certificate: bytes = b""
 
 
 @frozen

@@ -9,9 +9,6 @@ from msa.kube.transport import Transport
 from msa.runtime.events import BookmarkObject
 from msa.runtime.recorder import EventRecord
 
-_CLUSTER_SCOPED = "default"
-"""Where Events are about objects that have no namespace; kubectl describe finds them by the reference, which has none either."""
-
 
 class KubeEvents:
     """Sends Events to the namespace of what they are about."""
@@ -25,11 +22,11 @@ class KubeEvents:
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": event.name, "namespace": _namespace(event)},
+            "metadata": {"name": event.name, "namespace": regarding.namespace},
             "involvedObject": {
                 "apiVersion": regarding.api_version,
                 "kind": regarding.kind,
-                **({"namespace": regarding.namespace} if regarding.namespace else {}),
+                "namespace": regarding.namespace,
                 "name": regarding.name,
                 "uid": regarding.uid,
             },
@@ -43,15 +40,11 @@ class KubeEvents:
             "reportingComponent": self._source["component"],
             "reportingInstance": self._source["host"],
         }
-        await self._events.within(_namespace(event)).create(body, into=Raw)
+        await self._events.within(regarding.namespace).create(body, into=Raw)
 
     async def bump(self, event: EventRecord) -> None:
         again = {"count": event.count, "lastTimestamp": _time(event.last)}
-        await self._events.within(_namespace(event)).patch(event.name, again, into=Raw)
-
-
-def _namespace(event: EventRecord) -> str:
-    return event.regarding.namespace or _CLUSTER_SCOPED
+        await self._events.within(event.regarding.namespace).patch(event.name, again, into=Raw)
 
 
 def _time(moment: datetime) -> str:

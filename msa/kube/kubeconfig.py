@@ -190,7 +190,6 @@ class Kubeconfig:
             if (shown := proof.tls.get(CERTIFICATE))
             else "",
             expires_at=proof.expires_at,
-            certificate=tls.get(CERTIFICATE, b""),
         )
 
     def _tls_context(self, tls: Mapping[str, bytes], also_trusted: Path | None) -> ssl.SSLContext:

@@ -92,5 +92,4 @@ def _config(reference: ConfigReference, lookup: Lookup) -> DeploymentConfig | No
     if (reference.group, reference.resource) != (api.GROUP, api.DEPLOYMENT_CONFIGS):
         return None
     referent = _referent(reference)
-    config = lookup(referent.namespace, referent.name)
-    return config if config is not None and not config.problem else None
+    return lookup(referent.namespace, referent.name)

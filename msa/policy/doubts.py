@@ -33,7 +33,6 @@ class Reason(StrEnum):
     KEY_USAGE = "WrongKeyUsage"
     KEY = "KeyNotAllowed"
     SIGNATURE = "SignatureInvalid"
-    TOO_MANY = "TooManyRequests"
 
 
 @frozen

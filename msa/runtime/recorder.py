@@ -33,11 +33,7 @@ _log = structlog.get_logger(__name__)
 
 @frozen
 class ObjectReference:
-    """The object that an Event is about.
-
-    Attributes:
-        namespace: "" for an object that is cluster-scoped.
-    """
+    """The object that an Event is about."""
 
     api_version: str
     kind: str

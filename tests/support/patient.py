@@ -4,9 +4,7 @@ import anyio
 
 
 class Patient:
-    """Implements `server` and `rest` of `ListWatch` and `LeaseLock`: nobody calls before the time is over, unless a test does with `come_back`."""
-
-    server = "https://one"
+    """Implements `rest` of `ListWatch` and `LeaseLock`: nobody calls before the time is over, unless a test does with `come_back`."""
 
     def __init__(self) -> None:
         self._back = anyio.Event()

@@ -45,7 +45,8 @@ async def run():
 async def end():
     THE_END
 
-execute("agent", run, logs.configure("info"))
+logs.configure("info")
+execute("agent", run)
 """
 
 

@@ -54,8 +54,7 @@ def test_feedback_is_that_of_the_agents_deployment_alone() -> None:
     values = [
         _value("ready", type="Integer", integer=0),
         _value("available", type="String", string="False"),
-        _value("problem", type="Boolean", boolean=True),
-        _value("never heard of", type="Integer", integer=1),
+        _value("odd", type="Boolean", boolean=True),
     ]
     other = {"kind": "Deployment", "name": "other"}
     kept = keep_work(
@@ -64,7 +63,7 @@ def test_feedback_is_that_of_the_agents_deployment_alone() -> None:
             {"resourceMeta": DEPLOYMENT, "statusFeedback": {"values": values}},
         )
     )
-    assert kept.feedback == {"ready": 0, "available": "False", "problem": ""}
+    assert kept.feedback == {"ready": 0, "available": "False", "odd": ""}
 
 
 def test_what_could_not_be_applied_is_named_with_the_reason() -> None:

@@ -1,11 +1,9 @@
 """What is said of an error: by its class, in people's words, and when to come back."""
 
 import asyncio
-import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from hack.pki import Authority
-from msa.kube.certificates import expired
 from msa.kube.credentials import Credential
 from msa.kube.errors import from_answer, retry_after
-from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
-from msa.runtime.errors import ApiError, Network, Redirected, ServerError, Unauthorized
+from msa.runtime.errors import ApiError, Network, Redirected, ServerError
 from msa.runtime.metrics import Metrics
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -75,18 +71,13 @@ def test_an_html_page_is_named() -> None:
     assert "HTML" in from_answer(502, {}, b"\n<!doctype html><p>Bad gateway").message
 
 
-async def _failure(
-    serve: Serve | None,
-    scheme: str = "http",
-    tls: ssl.SSLContext | None = None,
-    trust: ssl.SSLContext | None = None,
-) -> str:
+async def _failure(serve: Serve | None, scheme: str = "http", tls: ssl.SSLContext | None = None) -> str:
     listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) if serve is not None else None
     port = listening.sockets[0].getsockname()[1] if listening is not None else 1
-    trusted = trust or (ssl.create_default_context() if scheme == "https" else None)
+    trust = ssl.create_default_context() if scheme == "https" else None
 
     async def load() -> Credential:
-        return Credential(f"{scheme}://127.0.0.1:{port}", "", b"", trusted, (), "")
+        return Credential(f"{scheme}://127.0.0.1:{port}", "", b"", trust, (), "")
 
     transport = Transport(load, Metrics(CollectorRegistry()))
     await transport.open()
@@ -158,60 +149,3 @@ async def test_a_server_that_is_not_trusted_is_told_in_plain_words(tmp_path: Pat
     context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
     said = await _failure(_close, "https", context)
     assert said.startswith("127.0.0.1:PORT: the server's certificate is not trusted: ")
-
-
-def _ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
-    """An authority whose certificates but its own have expired."""
-    authority = Authority.create(folder, "test")
-    monkeypatch.setattr("hack.pki._LIFE", timedelta(minutes=3))
-    return authority
-
-
-_DATE = r"expired at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"
-
-
-async def test_an_expired_certificate_of_the_server_is_named_with_its_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _ended(tmp_path, monkeypatch).issue_server("server", ("127.0.0.1",))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
-    trust = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
-    said = await _failure(_close, "https", context, trust=trust)
-    assert re.search(f"certificate has expired: it {_DATE}", said), said
-
-
-async def test_an_expired_certificate_of_ours_is_named_with_its_date_when_it_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _ended(tmp_path, monkeypatch).issue_client("client", "somebody", ())
-
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    listening = await asyncio.start_server(refuse, "127.0.0.1", 0)
-    address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    certificate = (tmp_path / "client.crt").read_bytes()
-
-    async def load() -> Credential:
-        return Credential(address, "", b"", None, (), "", certificate=certificate)
-
-    transport = Transport(load, Metrics(CollectorRegistry()))
-    await transport.open()
-    with pytest.raises(Unauthorized) as caught:
-        await transport.send("GET", "/x")
-    assert re.search(f"the client certificate {_DATE}", caught.value.message)
-    with pytest.raises(Unauthorized, match=f"the client certificate {_DATE}"):
-        async with transport.stream("/x"):
-            pass
-    await transport.close()
-    listening.close()
-
-
-def test_a_certificate_that_is_good_or_none_explains_nothing(tmp_path: Path) -> None:
-    Authority.create(tmp_path, "test").issue_client("client", "somebody", ())
-    for certificate in ((tmp_path / "client.crt").read_bytes(), b"", b"none"):
-        assert expired(certificate, wall_clock()) == ""
