@@ -24,6 +24,7 @@ from msa.runtime.result import Key
 _ROUND_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
+_START_SECONDS = 10.0
 _AGES = (5.0, 15.0, 35.0, 75.0, 115.0)
 """Seconds after a disturbance of the API server: it may be gone for a while, and replicas are restarted one after the other."""
 
@@ -89,18 +90,20 @@ class TokenSweep:
                     await anyio.sleep(_PAUSE_SECONDS)
 
     async def _ask_after_restarts(self) -> None:
-        """Once at the start, too: nobody saw what was changed before."""
-        asked = float("-inf")
+        """Once after the start, too, about tokens from before: nobody saw what was changed meanwhile."""
+        started = self._cluster.now()
+        await anyio.sleep(_START_SECONDS)
+        await self._ask_about_kinds(issued_before=started)
+        asked = anyio.current_time()
         while True:
             await anyio.sleep(_LOOK_SECONDS)
             now = anyio.current_time()
-            due = (self._cluster.disturbed_at + age for age in _AGES)
-            if asked == float("-inf") or any(asked < moment <= now for moment in due):
+            if any(asked < self._cluster.disturbed_at + age <= now for age in _AGES):
                 asked = now
-                await self._ask_about_kinds()
+                await self._ask_about_kinds(issued_before=self._cluster.now())
 
-    async def _ask_about_kinds(self) -> None:
-        for kind, keys in self._kinds().items():
+    async def _ask_about_kinds(self, *, issued_before: datetime) -> None:
+        for kind, keys in self._kinds(issued_before).items():
             witnesses = keys[:_WITNESSES]
             for key in witnesses:
                 credential = self._caches.credentials.get(key)
@@ -119,28 +122,29 @@ class TokenSweep:
         for credential in found:
             self._enqueue(Key(credential.metadata.name))
 
-    def _kinds(self) -> dict[Kind, list[Key]]:
-        """The tokens with which nothing else is wrong."""
+    def _kinds(self, issued_before: datetime) -> dict[Kind, list[Key]]:
+        """The tokens from before with which nothing else is wrong."""
         kinds: dict[Kind, list[Key]] = {}
-        for key, token_kind in self._sound(self._cluster.now()):
+        for key, token_kind, issued_at in self._sound(self._cluster.now()):
+            if issued_at > issued_before:
+                continue
             kinds.setdefault(token_kind, []).append(key)
         return kinds
 
-    def _sound(self, now: datetime) -> Iterator[tuple[Key, Kind]]:
+    def _sound(self, now: datetime) -> Iterator[tuple[Key, Kind, datetime]]:
         cluster = self._cluster.view()
         for identity in self._caches.identities.values():
             name, namespace = identity.metadata.name, identity.metadata.namespace
             key = Key(f"{namespace}/{name}")
             account = self._caches.accounts.get(f"{cluster.namespace}/{name}")
             credential = self._caches.credentials.get(key)
-            if account is None or credential is None or credential.token is None:
-                continue
             request = _request(identity)
-            kind = Kind.of(credential.token)
-            if request is None or kind is None:
+            if account is None or credential is None or credential.token is None or request is None:
                 continue
-            if violation(Snapshot(identity, account, credential, cluster, request), now) is None:
-                yield key, kind
+            kind, claims = Kind.of(credential.token), credential.claims
+            sound = violation(Snapshot(identity, account, credential, cluster, request), now) is None
+            if sound and kind is not None and claims is not None:
+                yield key, kind, claims.issued_at
 
     async def _refuses(self, key: Key, credential: Credential) -> bool:
         """Whether the cluster says that it does not take the token of this Secret, as it is in the cache."""

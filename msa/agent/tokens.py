@@ -195,11 +195,13 @@ class TokenWriter:
 
     async def _pace(self, key: Key, snapshot: Snapshot, reason: Reason, now: float) -> None:
         """Raises Unsettled while somebody is altering the Secret, Stopped when that happens so often that the next repair must wait."""
+        unsettled = 0.0
         if reason not in _AT_ONCE and snapshot.credential is not None:
             version = snapshot.credential.metadata.resource_version
-            if (left := self.settling.remaining(key, version, now)) > 0:
-                raise Unsettled(left)
+            unsettled = self.settling.remaining(key, version, now)
         if (pause := self.repairs.pause(key, now)) <= 0:
+            if unsettled > 0:
+                raise Unsettled(unsettled)
             return
         with asking(Asking.SECRET):
             try:
@@ -212,7 +214,7 @@ class TokenWriter:
             if writers
             else f"Secret {name} keeps being deleted or altered; find out by whom in the hub's audit log. Repairs are backing off"
         )
-        raise Stopped(Trouble("SecretContested", message), patience=pause)
+        raise Stopped(Trouble("SecretContested", message), patience=max(pause, unsettled))
 
     async def stored(self, key: Key, identity: ManagedServiceAccount) -> Credential | None:
         """The Secret of that name, read now; None if there is none. Raises Stopped if it is not ours."""

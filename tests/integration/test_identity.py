@@ -1,6 +1,7 @@
 """One identity, from kubectl to a call on the managed cluster, and everything that may happen to it."""
 
 import json
+import time
 from base64 import b64decode, b64encode
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from tests.support.identities import (
     condition,
     create,
     patch,
+    sample,
     secret,
     token,
     wait_new_token,
@@ -140,7 +142,7 @@ def test_a_deleted_secret_comes_back_at_once(addon: Addon) -> None:
     )
 
 
-def test_garbage_in_the_secret_is_replaced_at_once_and_foreign_marks_survive(addon: Addon) -> None:
+def test_garbage_in_the_secret_is_replaced_and_foreign_marks_survive(addon: Addon) -> None:
     create(addon, "garbage")
     wait_ready(addon, "garbage")
     altered = {
@@ -158,7 +160,7 @@ def test_garbage_in_the_secret_is_replaced_at_once_and_foreign_marks_survive(add
     assert stored["metadata"]["annotations"]["backup/at"] == "noon"
 
 
-def test_an_altered_ca_is_repaired_at_once_without_a_new_token(addon: Addon) -> None:
+def test_an_altered_ca_is_repaired_without_a_new_token(addon: Addon) -> None:
     create(addon, "ca")
     wait_ready(addon, "ca")
     before = token(addon, "ca")
@@ -199,9 +201,10 @@ def test_a_lost_label_of_the_service_account_is_put_back(addon: Addon) -> None:
     wait_repaired(lambda: addon.managed.kubectl(*unlabel, f"{names.LABEL_MANAGED}-"), labelled)
 
 
-def test_a_lost_label_of_the_secret_is_put_back(addon: Addon) -> None:
+def test_a_lost_label_of_the_secret_is_put_back_and_its_token_stays(addon: Addon) -> None:
     create(addon, "bare")
     wait_ready(addon, "bare")
+    before = token(addon, "bare")
 
     def labelled() -> bool:
         stored = secret(addon, "bare")
@@ -209,6 +212,23 @@ def test_a_lost_label_of_the_secret_is_put_back(addon: Addon) -> None:
 
     unlabel = ("label", "secret", "-n", addon.cluster_name, "bare", f"{names.LABEL_MANAGED}-")
     wait_repaired(lambda: addon.hub.kubectl(*unlabel), labelled)
+    assert token(addon, "bare") == before
+
+
+def test_several_edits_of_a_secret_in_a_row_cost_one_new_token(addon: Addon) -> None:
+    """And what was written can be seen, and copied, meanwhile."""
+    create(addon, "edited")
+    wait_ready(addon, "edited")
+    metric = {"name": "msa_rotations_total", "result": "success", "reason": "TokenMalformed"}
+    before, issued = token(addon, "edited"), sample(addon, **metric)
+    for number in range(4):
+        text = f"garbage {number}"
+        patch(addon, "secret", "edited", {"data": {"token": b64encode(text.encode()).decode()}})
+        time.sleep(0.5)
+        assert token(addon, "edited") == text
+    assert wait_until(lambda: token(addon, "edited").count(".") == 2, PATIENCE, 0.1)
+    assert token(addon, "edited") != before
+    assert wait_until(lambda: sample(addon, **metric) == issued + 1, PATIENCE, 0.2)
 
 
 def test_deleting_the_identity_takes_service_account_and_secret_along(addon: Addon) -> None:

@@ -1,13 +1,27 @@
 """What is ours to project and to change, and what is somebody else's."""
 
+import json
 import signal
+import time
+from base64 import b64encode, urlsafe_b64decode
+from datetime import UTC, datetime
 
 from hack.addon import Addon
 from hack.processes import wait_until
 from msa.api import names
 from tests.integration.audit import Audit
 from tests.support import identities
-from tests.support.identities import PATIENCE, create, patch, secret, token, wait_ready, wait_refused
+from tests.support.identities import (
+    PATIENCE,
+    create,
+    events,
+    identity,
+    patch,
+    secret,
+    token,
+    wait_ready,
+    wait_refused,
+)
 
 
 def test_a_service_account_that_is_not_ours_is_left_alone_until_it_is_labelled(addon: Addon) -> None:
@@ -85,3 +99,35 @@ def test_secrets_of_the_go_addon_are_taken_over_without_a_new_token(addon: Addon
 
     assert wait_until(annotated, PATIENCE, 0.1)
     assert token(addon, "migrated") == before
+    assert wait_until(lambda: ("Normal", "Adopted") in _told(addon, "migrated"), PATIENCE, 0.2)
+    assert "Warning" not in {type_ for type_, _ in _told(addon, "migrated")}
+
+
+def test_a_token_that_the_go_addon_issued_anew_is_kept_and_the_refresh_time_goes_forwards(
+    addon: Addon,
+) -> None:
+    """A rollback and an upgrade again: the Secret still has our annotations, about a token of before."""
+    create(addon, "back", validity="1h")
+    wait_ready(addon, "back")
+    time.sleep(1.1)  # times are in whole seconds
+    theirs = addon.managed.kubectl(
+        "create", "token", "-n", addon.install_namespace, "back", "--duration=1h"
+    ).strip()
+    patch(addon, "secret", "back", {"data": {"token": b64encode(theirs.encode()).decode()}})
+    assert wait_until(lambda: ("Normal", "Adopted") in _told(addon, "back"), PATIENCE, 0.2), _told(
+        addon, "back"
+    )
+    assert token(addon, "back") == theirs
+    assert "Warning" not in {type_ for type_, _ in _told(addon, "back")}
+    claims = json.loads(urlsafe_b64decode(theirs.split(".")[1] + "=="))
+    issued = datetime.fromtimestamp(claims["iat"], UTC)
+
+    def refreshed() -> bool:
+        said = (identity(addon, "back") or {})["status"]["tokenSecretRef"]["lastRefreshTimestamp"]
+        return datetime.fromisoformat(said) == issued
+
+    assert wait_until(refreshed, PATIENCE, 0.2), (identity(addon, "back") or {})["status"]
+
+
+def _told(addon: Addon, name: str) -> set[tuple[str, str]]:
+    return {(type_, reason) for type_, reason, _ in events(addon, name)}

@@ -18,6 +18,9 @@ PATIENCE = 15.0
 REPAIR_SECONDS = 5.0
 """Within which what somebody altered is right again."""
 
+SETTLING_SECONDS = 3.0
+"""How long the agent waits for somebody who alters a Secret to finish."""
+
 
 class Pair(Protocol):
     """A hub and one of its managed clusters, with our addon between them."""
@@ -137,6 +140,7 @@ def wait_new_token(addon: Pair, name: str, before: str) -> str:
 
 def wait_repaired(alter: Callable[[], object], repaired: Callable[[], bool]) -> None:
     """Alters something and waits until it is right again; the time counts from before the alteration."""
-    deadline = time.monotonic() + REPAIR_SECONDS
+    patience = SETTLING_SECONDS + REPAIR_SECONDS
+    deadline = time.monotonic() + patience
     alter()
-    assert wait_until(repaired, deadline - time.monotonic(), 0.1), f"not repaired within {REPAIR_SECONDS} s"
+    assert wait_until(repaired, deadline - time.monotonic(), 0.1), f"not repaired within {patience} s"
