@@ -46,6 +46,7 @@ class Credential:
         proxy: URL of the HTTP proxy to go through, "" for none.
         certificate_digest: of the client certificate that a program gave, which is in none of the files; "" for none.
         expires_at: when what a program gave ends, as it says; None where it does not.
+        certificate_ends: when the client certificate does; None without one.
     """
 
     server: str
@@ -58,6 +59,7 @@ class Credential:
     proxy: str = ""
     certificate_digest: str = ""
     expires_at: datetime | None = None
+    certificate_ends: datetime | None = None
 
 
 @frozen

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from msa import pem
-from msa.kube import kubeconfig_checks, kubeconfig_types
+from msa.kube import certificate, kubeconfig_checks, kubeconfig_types
 from msa.kube.credentials import Credential, CredentialError, Files
 from msa.kube.kubeconfig_types import Cluster, Config, Context, User
 from msa.kube.proxies import ProxyError, proxy_for
@@ -190,6 +190,7 @@ class Kubeconfig:
             if (shown := proof.tls.get(CERTIFICATE))
             else "",
             expires_at=proof.expires_at,
+            certificate_ends=certificate.ends(tls.get(CERTIFICATE, b"")),
         )
 
     def _tls_context(self, tls: Mapping[str, bytes], also_trusted: Path | None) -> ssl.SSLContext:

@@ -20,9 +20,10 @@ from yarl import URL
 
 import msa
 from msa.kube import credentials
+from msa.kube.certificate import explained
 from msa.kube.credentials import Credential, CredentialError, one_line
 from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
-from msa.kube.skew import ClockSkew
+from msa.kube.skew import ClockSkew, wall_clock
 from msa.runtime.connectivity import Connectivity
 from msa.runtime.errors import AnswerTooLarge, ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
@@ -288,7 +289,7 @@ class Transport:
         self._count(str(response.status), method, start)
         self._answered(response, sent)
         if response.status >= _LEAST_FAILURE:
-            raise from_answer(response.status, response.headers, content)
+            raise self._explained(from_answer(response.status, response.headers, content))
         return content
 
     @asynccontextmanager
@@ -326,7 +327,10 @@ class Transport:
             return from_exception(broken)
         if isinstance(error, Unauthorized):
             await self.reload()
-        return error
+        return self._explained(error)
+
+    def _explained(self, error: ApiError) -> ApiError:
+        return explained(error, self.credential.certificate_ends, wall_clock())
 
     @property
     def _open_sessions(self) -> _Sessions:

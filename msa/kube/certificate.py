@@ -1,0 +1,53 @@
+"""When a client certificate ends: the standard library reads that of a peer alone."""
+
+import binascii
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from msa.runtime.errors import ApiError, Unauthorized
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
+_VERSION, _UTC_TIME = 0xA0, 0x17
+_VALIDITY = 3
+"""After serial number, signature algorithm and issuer (RFC 5280, section 4.1)."""
+
+_LONG, _LONGEST = 0x80, 4
+
+
+def ends(pem: bytes) -> datetime | None:
+    """The end of the first certificate's validity; None where there is none that can be read."""
+    if (found := _PEM.search(pem)) is None:
+        return None
+    try:
+        (_, certificate), *_ = _values(binascii.a2b_base64(found[1]))
+        (_, to_be_signed), *_ = _values(certificate)
+        parts = [value for tag, value in _values(to_be_signed) if tag != _VERSION]
+        _, (tag, moment) = _values(parts[_VALIDITY])
+        form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+        return datetime.strptime(moment.decode("ascii"), form).replace(tzinfo=UTC)
+    except (ValueError, IndexError):
+        return None
+
+
+def explained(error: ApiError, certificate_ends: datetime | None, now: datetime) -> ApiError:
+    """The error; a refusal of a credential names the date where the client certificate has expired."""
+    if not isinstance(error, Unauthorized) or certificate_ends is None or certificate_ends > now:
+        return error
+    return Unauthorized(
+        f"the client certificate expired at {certificate_ends:%Y-%m-%dT%H:%M:%SZ}", code=error.code
+    )
+
+
+def _values(der: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tags and contents of a sequence of values. Raises IndexError or ValueError where it is none."""
+    at = 0
+    while at < len(der):
+        tag, length, at = der[at], der[at + 1], at + 2
+        if length >= _LONG:
+            octets = length - _LONG
+            if octets > _LONGEST:
+                raise ValueError("longer than a certificate")
+            length, at = int.from_bytes(der[at : at + octets]), at + octets
+        yield tag, der[at : at + length]
+        at += length
