@@ -37,7 +37,7 @@ class Admission:
 def _objects(cluster: str) -> list[tuple[Kind, str, Body]]:
     own = f"{_PREFIX}:{cluster}"
     return [
-        (kinds.NAMESPACES, "", {"metadata": {"name": cluster}}),
+        (kinds.NAMESPACES, "", {"metadata": {"name": cluster, "labels": {kinds.LABEL_CLUSTER: cluster}}}),
         (kinds.CLUSTER_ROLES, "", {"metadata": {"name": own}, "rules": _own_rules(cluster)}),
         (kinds.CLUSTER_ROLE_BINDINGS, "", _binding(own, own, cluster)),
         *(
