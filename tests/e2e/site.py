@@ -54,7 +54,7 @@ class Site:
     def chart_values(self) -> tuple[str, ...]:
         """The image, as a user whose registry is not the public one says it."""
         repository, _, tag = self.image.rpartition(":")
-        return (f"--set=image={repository}", f"--set=tag={tag}")
+        return (f"--set=image={repository}", f"--set-string=tag={tag}")
 
     def with_token(self, token: str) -> Kubeconfig:
         """The managed cluster as the token's bearer sees it."""

@@ -15,9 +15,8 @@ from hack.generate import CRD
 from hack.kubectl import Kubectl
 from msa.api import names
 from msa.hub import render as hub_render
-from tests.support.chart_hub import apply, bare_hub, body, get
+from tests.support.chart_hub import apply, bare_hub, body, forget, get
 
-_CRD = f"crd/{names.PLURAL}.{names.GROUP}"
 _DEPLOYMENT = ("deployment", "managed-serviceaccount-addon-manager", "-n", names.HUB_NAMESPACE)
 _BINDING = ("managedclustersetbinding", "global", "-n", names.HUB_NAMESPACE)
 _PLACEMENT = ("placement", "global", "-n", names.HUB_NAMESPACE)
@@ -41,10 +40,7 @@ def release(plane: Cluster) -> Iterator[Release]:
     yield release
     if release.exists():
         release.uninstall()
-    for what in (_BINDING, _PLACEMENT):
-        plane.kubectl("delete", *what, "--ignore-not-found")
-    plane.kubectl("delete", _CRD, "--ignore-not-found")
-    plane.kubectl("delete", "managedclusteraddon", "-A", "--all")
+    forget(plane)
 
 
 def _chart(folder: Path, name: str, *objects: dict[str, Any]) -> Path:

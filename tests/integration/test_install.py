@@ -15,7 +15,7 @@ from hack.clusters import Cluster
 from hack.processes import Process, wait_until
 from msa.api import names
 from tests.support import signing_requests
-from tests.support.chart_hub import apply, bare_hub, body, get
+from tests.support.chart_hub import apply, bare_hub, body, forget, get
 
 _MANAGER = f"system:serviceaccount:{names.HUB_NAMESPACE}:managed-serviceaccount"
 _CRD = f"crd/{names.PLURAL}.{names.GROUP}"
@@ -38,7 +38,7 @@ def release(plane: Cluster) -> Iterator[Release]:
     release = Release(plane)
     yield release
     release.uninstall()
-    plane.kubectl("delete", _CRD, "--ignore-not-found")
+    forget(plane)
 
 
 def test_the_users_command_installs_the_objects_of_the_contract(release: Release) -> None:

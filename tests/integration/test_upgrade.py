@@ -13,7 +13,7 @@ from hack.clusters import Cluster
 from hack.generate import CHART, CRD
 from hack.kubectl import Kubectl
 from msa.api import names
-from tests.support.chart_hub import apply, bare_hub, body, get
+from tests.support.chart_hub import apply, bare_hub, body, forget, get
 
 _CRD = f"crd/{names.PLURAL}.{names.GROUP}"
 _DEPLOYMENT = ("deployment", "managed-serviceaccount-addon-manager", "-n", names.HUB_NAMESPACE)
@@ -33,7 +33,7 @@ def release(plane: Cluster) -> Iterator[Release]:
     release = Release(plane)
     yield release
     release.uninstall()
-    plane.kubectl("delete", _CRD, "--ignore-not-found")
+    forget(plane)
 
 
 def _older_crd() -> dict[str, Any]:

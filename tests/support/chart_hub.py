@@ -10,6 +10,7 @@ import yaml
 
 from hack.clusters import Cluster, running
 from hack.kubectl import Kubectl
+from msa.api import names
 
 _OCM = Path(__file__).parents[2] / "hack/ocm/crds"
 
@@ -34,3 +35,17 @@ def apply(hub: Kubectl, *objects: dict[str, Any]) -> None:
 def body(api: str, kind: str, name: str, namespace: str = "", **content: Any) -> dict[str, Any]:
     metadata = {"name": name, "namespace": namespace} if namespace else {"name": name}
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **content}
+
+
+def forget(hub: Kubectl) -> None:
+    """What a release leaves on the hub, so that the next test finds none of it."""
+    hub.kubectl(
+        "delete",
+        "managedclustersetbinding,placement",
+        "global",
+        "-n",
+        names.HUB_NAMESPACE,
+        "--ignore-not-found",
+    )
+    hub.kubectl("delete", "managedclusteraddon", "-A", "--all")
+    hub.kubectl("delete", f"crd/{names.PLURAL}.{names.GROUP}", "--ignore-not-found")
