@@ -9,7 +9,7 @@ from typing import Final
 
 from attrs import field, frozen
 
-from hack.addon import ensure_namespace, install_crd
+from hack.addon import agent_rules, ensure_namespace, install_crd
 from hack.clusters import Cluster, free_ports
 from hack.ocm import kinds
 from hack.ocm.api import Body
@@ -75,7 +75,7 @@ class Fleet:
         self.process.stop()
 
     def add_addon(self) -> None:
-        """The ClusterManagementAddOn, as the chart makes it."""
+        """The ClusterManagementAddOn and the agents' ClusterRole, as the chart makes them."""
         kind: Body = {"group": "addon.open-cluster-management.io", "resource": "addondeploymentconfigs"}
         placement = {"name": "global", "namespace": names.HUB_NAMESPACE, "rolloutStrategy": {"type": "All"}}
         spec: Body = {"installStrategy": {"type": "Placements", "placements": [placement]}}
@@ -87,6 +87,14 @@ class Fleet:
                 "kind": "ClusterManagementAddOn",
                 "metadata": {"name": names.ADDON},
                 "spec": spec,
+            }
+        )
+        self.apply(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRole",
+                "metadata": {"name": names.AGENT_ROLE},
+                "rules": agent_rules(ephemeral=True),
             }
         )
 

@@ -117,7 +117,7 @@ def test_a_cluster_that_is_not_accepted_any_more_loses_all_and_gets_it_back(
     deleted = manager.value("msa_addon_writes_total", verb="delete")
     cluster.accept(accepted=False)
     cluster.wait_withdrawn()
-    assert manager.value("msa_addon_writes_total", verb="delete") == deleted + 3
+    assert manager.value("msa_addon_writes_total", verb="delete") == deleted + 2
     assert cluster.get("managedclusteraddon") != {}, "it is OCM's"
     cluster.accept()
     cluster.wait_installed()

