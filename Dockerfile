@@ -65,6 +65,7 @@ RUN rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/site-packages/pip* /usr/l
 
 COPY --from=builder /image/ /
 
+ENV MSA_COMMIT="${REVISION}"
 USER 65532:65532
 WORKDIR /
 ENTRYPOINT ["/msa"]

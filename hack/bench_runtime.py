@@ -115,6 +115,7 @@ class _Replay:
     """A stream of bytes in chunks, as `kube.resources.Stream` reads them; then it stays open and says nothing."""
 
     resource = "identities"
+    server = "https://one"
 
     def __init__(self, lines: bytes) -> None:
         self._chunks = [lines[start : start + _CHUNK] for start in range(0, len(lines), _CHUNK)]

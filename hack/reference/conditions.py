@@ -33,8 +33,8 @@ What the manager writes into `Ready` where the agent cannot judge ([who writes R
 _FAN_OUT = """\
 Of one in a namespace that ManagedClusterSets are bound to ([fan-out.md](../fan-out.md)), written by the manager. `Ready` sums up;
 `status.fanOut` has the numbers and names the first failing clusters. Their reasons are those above, besides `TokenExpired` (nobody
-renewed it in time: the agent there is away), `ManagedServiceAccountConflict` (one of that name is there and was not made for this one;
-`status.fanOut.failing` says how to have it taken over) and the API server's own word where it could not be written (`Forbidden`, say)."""
+renewed it in time: the agent there is away), `ManagedServiceAccountConflict` (one of that name exists and does not belong to this one;
+`status.fanOut.failing` says how to adopt it) and the API server's own word where it could not be written (`Forbidden`, say)."""
 
 _ADDON = """\
 Written by the manager (in the mode AddOnTemplate by OCM, whose words may differ), shown by

@@ -152,7 +152,7 @@ def _tell_of_addon(manager: ManagerTelemetry, outcome: Outcome) -> None:
 def _tell_of_requests(manager: ManagerTelemetry) -> None:
     manager.approved(SigningRequest(ObjectMeta()))
     for reason in doubts.Reason:
-        manager.doubted(SigningRequest(ObjectMeta()), Doubt(reason, ""))
+        manager.doubted(SigningRequest(ObjectMeta()), Doubt(reason, ""), logged=False)
 
 
 def _of_identities() -> tuple[str, ...]:

@@ -79,6 +79,10 @@ TROUBLES = {
         "somebody alters or deletes the Secret again and again; it is repaired less and less often",
         "stop the field manager that the message names",
     ),
+    "SecretAltered": Entry(
+        "the hub stored the Secret otherwise than the agent wrote it; the status tells what is stored",
+        "exempt these Secrets from the mutating admission webhook or policy that alters them",
+    ),
     "TokenRequestRefused": Entry(
         "the managed cluster finds the TokenRequest invalid", "check `spec.audiences` and `spec.rotation`"
     ),
@@ -110,18 +114,18 @@ TROUBLES = {
         "see what replaces the ServiceAccount, or alters token requests, there",
     ),
     "ClockSkew": Entry(
-        "a token that was issued just now counts as due already",
+        "a newly issued token is already due for rotation",
         "set the clocks of the agent's node and of the managed cluster's API server",
     ),
     "ManagedClusterNotReady": Entry(
         "what the agent asked for is not found there", "see that the agent's install namespace still exists"
     ),
-    "ManagedClusterBusy": Entry("the API server there asks to send less", _ITSELF),
+    "ManagedClusterBusy": Entry("the API server there is throttling requests (429)", _ITSELF),
     "ManagedClusterUnreachable": Entry(
-        "the API server there does not answer as it should; a token that is there stays in use", _ITSELF
+        "the API server there is unreachable; the current token stays in place", _ITSELF
     ),
-    "HubBusy": Entry("the hub's API server asks to send less", _ITSELF),
-    "HubUnreachable": Entry("the hub's API server does not answer as it should", _ITSELF),
+    "HubBusy": Entry("the hub is throttling requests (429)", _ITSELF),
+    "HubUnreachable": Entry("the hub is unreachable; the current token stays in place", _ITSELF),
     "AddonRemoved": Entry(
         "the addon is being removed from the managed cluster: ServiceAccount `managed-serviceaccount` and ConfigMap "
         "`managed-serviceaccount-identities` are both deleted there, and with them the ServiceAccounts of all identities",
@@ -149,7 +153,7 @@ MANAGER = {
 FAN_OUT = {
     "AllClustersReady": Entry("every cluster where it belongs has a good token"),
     "RollingOut": Entry(
-        "not every cluster has it as it is now, or has a token yet; `status.fanOut` counts",
+        "some clusters are not updated, or have no token yet; `status.fanOut` counts",
         "wait; `spec.rollout` says how many change at a time",
     ),
     "ClustersFailing": Entry(
@@ -165,15 +169,15 @@ FAN_OUT = {
     "AllTokensReported": Entry("every cluster's namespace has a token"),
     "TokensMissing": Entry("some have not; the message names some", "as for `Ready`"),
     "NamespaceNotBound": Entry(
-        "the namespace is no managed cluster's, and no ManagedClusterSet is bound to it: there is nothing to do",
-        "make it in a cluster's namespace, or bind a set: `clusteradm clusterset bind SET --namespace NAMESPACE`",
+        "the namespace does not belong to a managed cluster, and no ManagedClusterSet is bound to it: there is nothing to do",
+        "create it in a cluster's namespace, or bind a set: `clusteradm clusterset bind SET --namespace NAMESPACE`",
     ),
     "PlacementNotDecided": Entry(
-        "there is no PlacementDecision of the Placement that `spec.placementRef` names; what is on the clusters stays as it is",
+        "there is no PlacementDecision of the Placement that `spec.placementRef` names; existing tokens stay in place",
         "create the Placement, or correct the name",
     ),
     "ClusterSetsUnknown": Entry(
-        "the manager cannot read cluster sets, bindings or decisions; what is on the clusters stays as it is",
+        "the manager cannot read cluster sets, bindings or decisions; existing tokens stay in place",
         "install Open Cluster Management's CRDs, or give the manager its rights back with `helm upgrade`",
     ),
 }
@@ -290,6 +294,10 @@ REQUEST_EVENTS = {
         "the key is weak or of an unusual kind", "RSA of 2048 bits or more, P-256, P-384 or Ed25519"
     ),
     "SignatureInvalid": Entry("the request is not signed by its own key"),
+    "TooManyRequests": Entry(
+        "the cluster has more undecided requests than are judged, and newer ones",
+        "delete the undecided requests",
+    ),
 }
 """On a CertificateSigningRequest."""
 

@@ -63,7 +63,7 @@ class AccountKeeper:
             marked = await self.managed.mark_account(stored, identity)
         if not labelled:
             self.observer.repaired(
-                identity, "ServiceAccountRelabelled", "the ServiceAccount's label was missing and is back"
+                identity, "ServiceAccountRelabelled", "the ServiceAccount's label was missing; restored it"
             )
         return self._written(key, marked)
 

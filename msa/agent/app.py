@@ -13,6 +13,7 @@ import anyio.to_thread
 import structlog
 from attrs import frozen
 
+import msa
 from msa.agent.anchor import Anchor, ConfigMap
 from msa.agent.cluster import ManagedCluster
 from msa.agent.failures import Side
@@ -46,6 +47,7 @@ from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.recorder import EventRecorder
 from msa.runtime.registry import Registry
 from msa.runtime.result import Key
+from msa.runtime.starting import first_answer, starting
 from msa.runtime.store import Change
 from msa.runtime.supervisor import Addresses, StartError, Supervisor, Task
 
@@ -69,8 +71,21 @@ async def run(settings: AgentSettings) -> None:
     hub = Transport(hub_credential, metrics, fence.check)
     managed = Transport(_spoke_credential(settings), metrics, fence.check)
     try:
-        await hub.open()
-        await managed.open()
+        async with starting(Addresses(settings.metrics_address, settings.health_address)) as start:
+            await hub.open()
+            await managed.open()
+        if start.cancel_called:
+            return
+        _log.info(
+            "starting",
+            version=msa.__version__,
+            commit=msa.__commit__,
+            cluster=settings.cluster_name,
+            hub=hub.credential.server,
+            managed_cluster=managed.credential.server,
+            namespace=settings.install_namespace,
+            feature_gates=settings.feature_gates.on,
+        )
         await _Agent.build(settings, metrics, hub, managed, fence).run()
     finally:
         with anyio.CancelScope(shield=True):
@@ -307,10 +322,11 @@ class _Agent:
 
     async def _check_managed_cluster(self) -> None:
         try:
-            resources = await self.managed.send("GET", "/api/v1")
+            ask = partial(self.managed.send, "GET", "/api/v1")
+            resources = await first_answer(ask, self.managed.credential.server)
         except ApiError as error:
             raise StartError(
-                f"the managed cluster at {self.managed.credential.server} does not answer: {error.reason}: {error.message}"
+                f"the managed cluster at {self.managed.credential.server} refuses the agent: {error.reason}: {error.message}"
             ) from None
         if b'"serviceaccounts/token"' not in resources:
             raise StartError(

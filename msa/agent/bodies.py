@@ -74,6 +74,15 @@ def secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:
     }
 
 
+def rehearsed_secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:
+    """One more Secret beside the identity's, for a dry run."""
+    body = secret(identity, content)
+    return {
+        **body,
+        "metadata": {"generateName": f"{identity.metadata.name}-", **_secret_marks(identity, content)},
+    }
+
+
 def secret_patch(identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> Body:
     """A merge patch: our marks and entries over the stored ones, entries that are not ours away, foreign marks untouched."""
     strangers = dict.fromkeys(sorted(stored.keys - names.SECRET_KEYS))

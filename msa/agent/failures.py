@@ -7,6 +7,7 @@ from enum import Enum
 from attrs import frozen
 
 from msa.api import names
+from msa.api.core import Credential
 from msa.policy.ownership import Refusal
 from msa.policy.status import Trouble
 from msa.runtime.errors import (
@@ -59,6 +60,7 @@ class Stopped(Exception):
         patience: seconds until the next attempt; None for the backoff of failures.
         refused: it was our decision, not a failure.
         retry_after: seconds that a server asked to wait at least.
+        stored: the Secret as it is by now, where work ended after it was written.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Stopped(Exception):
         patience: float | None = None,
         refused: bool = False,
         retry_after: float = 0.0,
+        stored: Credential | None = None,
     ) -> None:
         super().__init__(trouble.message)
         self.trouble = trouble
@@ -76,6 +79,7 @@ class Stopped(Exception):
         self.patience = patience
         self.refused = refused
         self.retry_after = retry_after
+        self.stored = stored
 
 
 class Unsettled(Exception):
@@ -125,20 +129,20 @@ def _trouble(step: _Step, error: ApiError) -> Trouble:
         case Unauthorized():
             return Trouble(
                 f"UnauthorizedOn{on}",
-                f"{who} does not take the agent's credential: see whether its certificate or token has expired, and what renews it",
+                f"{who} rejects the agent's credential (401). Check whether its certificate or token has expired, and what renews it",
             )
         case Throttled():
             return Trouble(
                 f"{on}Busy",
-                f"{who} asks to send less: its API server is overloaded, or its flow control limits the agent",
+                f"{who} is throttling requests (429): its API server is overloaded, or its flow control limits the agent",
             )
         case NotFound():
             return Trouble(
                 "ManagedClusterNotReady",
-                f"{error.message}: does the agent's install namespace still exist there?",
+                f"{error.message}. Check that the agent's install namespace exists on the managed cluster",
             )
         case _:
             return Trouble(
                 f"{on}Unreachable",
-                f"the API server of {who} does not answer as it should ({error.reason}): a token that is there stays in use",
+                f"{who} is unreachable ({error.reason}); the current token stays in place",
             )

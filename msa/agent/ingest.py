@@ -160,7 +160,7 @@ def slim_identity(identity: StoredIdentity) -> ManagedServiceAccount:
     )
     try:
         status = _STATUS.decode(identity.status)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         status = Status()
     return ManagedServiceAccount(metadata, asked, _slim_status(status))
 

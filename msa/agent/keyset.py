@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from attrs import frozen
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
@@ -33,6 +33,10 @@ class _Key:
     public: rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
+class _Document(msgspec.Struct, frozen=True):
+    keys: tuple[Any, ...]
+
+
 class KeySet:
     """Public keys, by `kid`."""
 
@@ -43,16 +47,16 @@ class KeySet:
 
     @classmethod
     def from_jwks(cls, document: bytes) -> "KeySet":
-        """Reads a JWK set; keys of kinds that sign no service account tokens are passed over.
+        """Reads a JWK set; keys that cannot be read, or of kinds that sign no service account tokens, are passed over.
 
         Raises:
-            ValueError: it is no JWK set.
+            ValueError: it is not a JWK set.
         """
         try:
-            entries = msgspec.json.decode(document)["keys"]
-            return cls(tuple(key for entry in entries if (key := _key(entry)) is not None))
-        except (msgspec.MsgspecError, KeyError, TypeError) as error:
-            raise ValueError(f"no JWK set: {error}") from None
+            entries = msgspec.json.decode(document, type=_Document).keys
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ValueError(f"not a JWK set: {error}") from None
+        return cls(tuple(key for entry in entries if (key := _readable(entry)) is not None))
 
     def signer(self, jwt: Jwt) -> str:
         """Thumbprint (RFC 7638) of the key that made the signature; "" if none of these did."""
@@ -78,6 +82,13 @@ def _verify(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, jwt: Jwt, algorit
             key.verify(encode_dss_signature(r, s), jwt.signed, ec.ECDSA(algorithm))
         case _:
             raise InvalidSignature
+
+
+def _readable(entry: Any) -> _Key | None:
+    try:
+        return _key(entry)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return None
 
 
 def _key(entry: Mapping[str, Any]) -> _Key | None:

@@ -67,26 +67,30 @@ class Hub(Protocol):
 
     async def read_secret(self, name: str) -> StoredSecret: ...
 
-    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
-        """The new resourceVersion. Raises AlreadyExists where a Secret of that name is there."""
+    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> Credential:
+        """The Secret as the hub stored it, which admission may have altered. Raises AlreadyExists where a Secret of that name is there."""
         ...
 
     async def patch_secret(
         self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
-    ) -> str:
-        """The new resourceVersion. Conflict if the Secret changed after `stored` was read; foreign marks stay."""
+    ) -> Credential:
+        """The Secret as the hub stored it. Conflict if the Secret changed after `stored` was read; foreign marks stay."""
         ...
 
     async def revoke_secret(self, stored: Credential) -> str:
         """Takes the token out of it; the new resourceVersion. Conflict if the Secret changed after `stored` was read."""
         ...
 
+    async def rehearse_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> None:
+        """Raises what the hub would say to one more such Secret; nothing is stored."""
+        ...
+
     async def delete_secret(self, stored: Credential) -> None:
         """Deletes exactly this one, by UID."""
         ...
 
-    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> str:
-        """The new resourceVersion; Conflict if the object changed after `identity` was read."""
+    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> ManagedServiceAccount:
+        """The object as the hub stored it; Conflict if the object changed after `identity` was read."""
         ...
 
     async def identity_lives(self, name: str) -> bool:

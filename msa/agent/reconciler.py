@@ -9,6 +9,7 @@ from random import Random
 
 import anyio
 from attrs import evolve, field, frozen
+from msgspec.structs import replace
 
 from msa.agent.accounts import AccountKeeper
 from msa.agent.anchor import Anchor
@@ -22,7 +23,7 @@ from msa.agent.setbacks import Setbacks
 from msa.agent.tokens import TokenWriter
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
-from msa.api.managedserviceaccount import ManagedServiceAccount
+from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.meta import ObjectMeta
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
@@ -72,6 +73,7 @@ class TokenReconciler:
         namespace: the cluster's, on the hub.
         hub_now: wall time of the hub, at least that.
         ephemeral: whether identities end with their TTL.
+        overruled: what was written into a status and what the hub stored of it, where that differs.
         reread: Secrets that were read again since their copy was made before the keys were known that they are signed with.
     """
 
@@ -89,6 +91,7 @@ class TokenReconciler:
     rng: Random
     ephemeral: bool
     setbacks: Setbacks[Trouble] = field(factory=Setbacks)
+    overruled: dict[Key, tuple[Status, Status]] = field(factory=dict)
     reread: dict[Key, Credential] = field(factory=dict)
     absences: Absences = field(factory=Absences)
     tokens: TokenWriter = field(init=False)
@@ -152,6 +155,7 @@ class TokenReconciler:
     def _forget(self, key: Key) -> None:
         self.setbacks.clear(key)
         self.reread.pop(key, None)
+        self.overruled.pop(key, None)
         self.tokens.forget(key)
         self.cluster.forget(key)
 
@@ -179,6 +183,7 @@ class TokenReconciler:
         except Unsettled as unsettled:
             return unsettled.seconds
         except Stopped as stop:
+            holding = Holding(holding.account, stop.stored or holding.credential)
             delay = self._stopped(key, identity, holding, stop)
             await self._report(key, identity, holding, request, stop.trouble)
             return delay
@@ -295,13 +300,18 @@ class TokenReconciler:
         """Writes the status if it is not what it should be."""
         asked = request if isinstance(request, Request) else None
         wanted = status.wanted(identity, holding, asked, trouble, self.now(), ephemeral=self.ephemeral)
-        if wanted == identity.status:
+        if wanted == identity.status or self.overruled.get(key) == (_said(wanted), _said(identity.status)):
             return
         try:
-            version = await self.hub.patch_status(identity, wanted)
+            stored = await self.hub.patch_status(identity, wanted)
         except NotFound:
             return  # deleted meanwhile: the next event says so
+        version = stored.metadata.resource_version
         self.freshness.wrote(key, self.caches.identities, version, anyio.current_time())
+        if stored.status == wanted:
+            self.overruled.pop(key, None)
+        else:  # by admission, or by a CRD of another release: writing the same again would change nothing
+            self.overruled[key] = (_said(wanted), _said(stored.status))
         for type_ in (status.LIFETIME_SHORTENED, status.TTL_IGNORED):
             if (message := status.newly(type_, identity.status, wanted)) is not None:
                 self.observer.limited(identity, type_, message)
@@ -311,6 +321,12 @@ def _facts(account: ObjectMeta) -> tuple[str, ...]:
     """What an attempt depends on of an account."""
     owners = (owner.uid for owner in account.owner_references)
     return (account.uid, str(is_labelled(account)), str(account.deletion_timestamp), *owners)
+
+
+def _said(status_: Status) -> Status:
+    """A status without the times at which its conditions changed."""
+    said = tuple(replace(condition, last_transition_time=None) for condition in status_.conditions)
+    return replace(status_, conditions=said)
 
 
 def _request(identity: ManagedServiceAccount) -> Request | InvalidSpec:

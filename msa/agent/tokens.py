@@ -39,9 +39,10 @@ _AT_ONCE = frozenset((Reason.SECRET_MISSING, Reason.TOKEN_MISSING, Reason.ADOPTE
 
 _TIMELY = frozenset((Reason.EXPIRED, Reason.DUE))
 _CLOCK_SECONDS = 60.0
+_ALTERED_SECONDS = 300.0
 _CLOCKS = Trouble(
     "ClockSkew",
-    "a token that was issued just now counts as due already: set the clocks of the agent's node and of the managed cluster's API server",
+    "a newly issued token is already due for rotation: check the clocks of the agent's node and of the managed cluster's API server",
 )
 
 
@@ -90,7 +91,7 @@ class TokenWriter:
             raise Stopped(_CLOCKS, patience=_CLOCK_SECONDS)
         stored = await self.stored(key, identity) if key in self.suspects else snapshot.credential
         content, facts, took = await self._request(snapshot)
-        credential = await self._write(key, identity, stored, content, facts)
+        credential = await self._write(key, identity, stored, content)
         if facts.claims is not None:
             life = (facts.claims.expires_at - facts.claims.issued_at).total_seconds()
             self.lasting[key] = start + life / 2
@@ -98,7 +99,7 @@ class TokenWriter:
         if altered:
             self._repaired(key)
             self.observer.repaired(identity, found.reason, f"{found.message}; issued a new token")
-        return credential
+        return self._as_sent(snapshot, credential)
 
     async def repair(self, key: Key, snapshot: Snapshot, found: Repair) -> Credential:
         """Writes the Secret again around its token.
@@ -116,12 +117,27 @@ class TokenWriter:
         claims = stored.token.claims
         marks = Marks(snapshot.request.render(), claims.expires_at, refreshed_at(stored, claims))
         content = SecretContent(None, self.cluster.ca, marks)
-        credential = await self._write(key, snapshot.identity, stored, content, stored.token)
+        credential = await self._write(key, snapshot.identity, stored, content)
         if altered:
             self._repaired(key)
         tell = self.observer.adopted if found.reason is Reason.ADOPTED else self.observer.repaired
         tell(snapshot.identity, found.reason, f"{found.message}; restored the Secret and kept its token")
-        return credential
+        return self._as_sent(snapshot, credential)
+
+    def _as_sent(self, snapshot: Snapshot, stored: Credential) -> Credential:
+        """The Secret as it was stored; raises Stopped where the hub altered what was written, since it would do so again."""
+        found = violation(
+            evolve(snapshot, credential=stored, cluster=self.cluster.view()), self.cluster.now()
+        )
+        if found is None or found.reason in _TIMELY:
+            return stored
+        metadata = snapshot.identity.metadata
+        trouble = Trouble(
+            "SecretAltered",
+            f"the hub stored Secret {metadata.namespace}/{metadata.name} otherwise than the agent wrote it ({found.reason}: {found.message}). "
+            f"Find the mutating admission webhook or policy that alters it, and exempt this Secret. The agent retries every 5 minutes",
+        )
+        raise Stopped(trouble, patience=_ALTERED_SECONDS, stored=stored)
 
     def _repaired(self, key: Key) -> None:
         self.settling.over(key)
@@ -229,28 +245,32 @@ class TokenWriter:
             raise refuse(refused_secret(identity))
         return stored
 
+    async def _clear_immutable(
+        self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
+    ) -> None:
+        """Deletes a Secret that cannot be written; not before the hub would take another, as long as its token is good."""
+        if stored.claims is not None and self.cluster.now() < stored.claims.expires_at:
+            await self.hub.rehearse_secret(identity, content)
+        await self.hub.delete_secret(stored)
+
     async def _write(
-        self,
-        key: Key,
-        identity: ManagedServiceAccount,
-        stored: Credential | None,
-        content: SecretContent,
-        facts: TokenFacts,
+        self, key: Key, identity: ManagedServiceAccount, stored: Credential | None, content: SecretContent
     ) -> Credential:
+        """Writes the Secret, and returns it as the hub stored it."""
         if stored is not None and not owns_secret(identity, stored):
             stored = await self.stored(key, identity)
         with asking(Asking.SECRET):
             if stored is not None and stored.immutable and content.token is not None:
-                await self.hub.delete_secret(stored)
+                await self._clear_immutable(identity, stored, content)
                 stored = None
             if stored is None:
                 try:
-                    version = await self.hub.create_secret(identity, content)
+                    result = await self.hub.create_secret(identity, content)
                 except AlreadyExists:
                     stored = await self.stored(key, identity)
                     if stored is None:
                         raise
             if stored is not None:
-                version = await self.hub.patch_secret(identity, stored, content)
-        self.freshness.wrote(key, self.credentials, version, anyio.current_time())
-        return written(identity, content, facts, version)
+                result = await self.hub.patch_secret(identity, stored, content)
+        self.freshness.wrote(key, self.credentials, result.metadata.resource_version, anyio.current_time())
+        return result

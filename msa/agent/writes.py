@@ -11,14 +11,14 @@ from msgspec import Raw, Struct
 
 from msa.agent import bodies
 from msa.agent.anchor import Anchor
-from msa.agent.ingest import CredentialIngest
+from msa.agent.ingest import CredentialIngest, slim_identity
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.sweep import HeldToken
 from msa.api import names
 from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
 from msa.api.durations import parse_rfc3339
-from msa.api.managedserviceaccount import ManagedServiceAccount, Status
-from msa.api.meta import ObjectMeta
+from msa.api.managedserviceaccount import ManagedServiceAccount, Status, StoredIdentity
+from msa.api.meta import ObjectMeta, Timed
 from msa.api.token import Token
 from msa.policy.rotation import Request
 from msa.runtime.errors import Conflict, NotFound
@@ -31,7 +31,7 @@ class Objects(Protocol):
 
     async def get(self, name: str, *, into: type[R]) -> R: ...
 
-    async def create(self, body: object, *, into: type[R]) -> R: ...
+    async def create(self, body: object, *, into: type[R], dry_run: bool = False) -> R: ...
 
     async def patch(self, name: str, body: object, *, into: type[R], subresource: str = "") -> R:
         """Sends a JSON merge patch."""
@@ -58,7 +58,7 @@ class _Marked(Struct, frozen=True):
     metadata: _Deletion
 
 
-class _TokenRequestStatus(Struct, frozen=True, rename="camel"):
+class _TokenRequestStatus(Timed, frozen=True, rename="camel"):
     token: str
     expiration_timestamp: datetime
 
@@ -136,16 +136,17 @@ class HubWrites:
         credential = self.ingest(msgspec.json.decode(raw, type=Secret))
         return StoredSecret(credential, _writers(msgspec.json.decode(raw, type=_Owned)))
 
-    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
-        written = await self.secrets.create(bodies.secret(identity, content), into=_Written)
-        return written.metadata.resource_version
+    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> Credential:
+        return self.ingest(await self.secrets.create(bodies.secret(identity, content), into=Secret))
+
+    async def rehearse_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> None:
+        await self.secrets.create(bodies.rehearsed_secret(identity, content), into=_Written, dry_run=True)
 
     async def patch_secret(
         self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
-    ) -> str:
+    ) -> Credential:
         body = bodies.secret_patch(identity, stored, content)
-        written = await self.secrets.patch(stored.metadata.name, body, into=_Written)
-        return written.metadata.resource_version
+        return self.ingest(await self.secrets.patch(stored.metadata.name, body, into=Secret))
 
     async def revoke_secret(self, stored: Credential) -> str:
         body = bodies.revoked_secret(stored)
@@ -155,12 +156,12 @@ class HubWrites:
     async def delete_secret(self, stored: Credential) -> None:
         await _delete(self.secrets, stored.metadata)
 
-    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> str:
+    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> ManagedServiceAccount:
         body = bodies.status_patch(identity, status)
-        written = await self.identities.patch(
-            identity.metadata.name, body, into=_Written, subresource="status"
+        name = identity.metadata.name
+        return slim_identity(
+            await self.identities.patch(name, body, into=StoredIdentity, subresource="status")
         )
-        return written.metadata.resource_version
 
     async def identity_lives(self, name: str) -> bool:
         try:

@@ -125,6 +125,14 @@ class ManagedClusterAddOn(Struct, frozen=True, gc=False, rename="camel"):
     status: AddonStatus = AddonStatus()
 
 
+class StoredClusterAddOn(Struct, frozen=True, gc=False, rename="camel"):
+    """A ManagedClusterAddOn as it comes over the wire. Its cluster may write anything into the status."""
+
+    metadata: ObjectMeta
+    spec: AddonSpec = AddonSpec()
+    status: Raw = Raw(b"{}")
+
+
 class InstallProgression(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """How far the addon is on the clusters of one Placement. Its conditions are OCM's: they are written back as they came."""
 
@@ -216,8 +224,10 @@ class DeploymentConfig:
 
     Attributes:
         spec_hash: as OCM computes it.
+        problem: why it cannot be used, "" where it can.
     """
 
     metadata: ObjectMeta
     spec: DeploymentConfigSpec
     spec_hash: str
+    problem: str = ""

@@ -27,6 +27,16 @@ def token_user(cluster: str) -> str:
     return f"system:serviceaccount:{cluster}:{names.ADDON}-agent"
 
 
+def asker(username: str) -> str:
+    """Who is behind a user: of agents their cluster, so that several of them count as one; else the user."""
+    match username.split(":"):
+        case ["system", "open-cluster-management", "cluster", cluster, "addon", *_]:
+            return cluster_group(cluster)
+        case ["system", "open-cluster-management", cluster, _]:
+            return cluster_group(cluster)
+    return username
+
+
 def cluster_group(cluster: str) -> str:
     """OCM's own agents of this cluster, which ask for our agent's certificate."""
     return f"system:open-cluster-management:{cluster}"

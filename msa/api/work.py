@@ -54,11 +54,11 @@ class WorkStatus(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class ManifestWork(Struct, frozen=True, gc=False):
-    """As it comes over the wire."""
+    """As it comes over the wire. Its cluster may write anything into it."""
 
     metadata: ObjectMeta
     spec: Raw = Raw(b"{}")
-    status: WorkStatus = WorkStatus()
+    status: Raw = Raw(b"{}")
 
 
 @frozen

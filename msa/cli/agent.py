@@ -69,13 +69,13 @@ def _run(log_level: str, **values: object) -> None:
     Example, outside of a pod:
       msa agent --cluster-name=cluster1 --kubeconfig=hub.kubeconfig --spoke-kubeconfig=cluster1.kubeconfig
     """
-    logs.configure(log_level)
+    threshold = logs.configure(log_level)
     # Not at the top: these libraries cost time and memory that --help should not pay.
     from msa.agent import app  # noqa: PLC0415
     from msa.cli.execute import execute  # noqa: PLC0415
 
     settings = AgentSettings(**values)  # type: ignore[arg-type]  # click has converted each by its option's type
-    execute("agent", partial(app.run, settings))
+    execute("agent", partial(app.run, settings), threshold)
 
 
 command = click.Command("agent", callback=_run, params=_options(), help=explained(_run))

@@ -9,7 +9,8 @@ from typing import NoReturn
 import anyio
 import structlog
 
-from msa.cli.logs import mask
+from msa.cli.logs import Threshold
+from msa.cli.masking import mask
 from msa.kube.credentials import CredentialError
 from msa.runtime.supervisor import Ended, StartError
 
@@ -17,14 +18,15 @@ _INTERRUPTED = 130
 _log = structlog.get_logger(__name__)
 
 
-def execute(command: str, run: Callable[[], Awaitable[None]]) -> NoReturn:
-    """Runs until it is told to stop, then ends the process with its exit code.
+def execute(command: str, run: Callable[[], Awaitable[None]], threshold: Threshold) -> NoReturn:
+    """Runs until it is told to stop, then ends the process with its exit code; meanwhile signals change the level of its logs.
 
     `run` has let go of all it held by then. What may be left are threads in the middle of looking up a name, which nobody can
     cancel, and both the event loop and the interpreter would wait for them: so the process ends here, without either.
     """
 
     async def to_the_end() -> NoReturn:
+        threshold.listen()
         _leave(await _exit_code(command, run))
 
     anyio.run(to_the_end)

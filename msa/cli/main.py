@@ -8,7 +8,11 @@ import click
 
 import msa
 
-_COMMANDS: Final = {"agent": "msa.cli.agent", "manager": "msa.cli.manager"}
+_COMMANDS: Final = {
+    "agent": "msa.cli.agent",
+    "log-level": "msa.cli.log_level",
+    "manager": "msa.cli.manager",
+}
 """Command name to the module that holds it; imported when it is needed, since `--help` should not wait for a client library."""
 
 

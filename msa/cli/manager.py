@@ -72,7 +72,7 @@ def _run(log_level: str, deploy_mode: str, **values: object) -> None:
     Example, outside of a pod:
       msa manager --kubeconfig=hub.kubeconfig --agent-image-name=registry.example.com/msa:v1
     """
-    logs.configure(log_level)
+    threshold = logs.configure(log_level)
     # Not at the top: these libraries cost time and memory that --help should not pay.
     from msa.cli.execute import execute  # noqa: PLC0415
     from msa.hub import app  # noqa: PLC0415
@@ -80,7 +80,7 @@ def _run(log_level: str, deploy_mode: str, **values: object) -> None:
     settings = ManagerSettings(deploy_mode=DeployMode(deploy_mode), **values)  # type: ignore[arg-type]  # click has converted each by its option's type
     for gate in settings.feature_gates.renamed:
         _log.warning("feature_gate_renamed", gate=gate, use=RENAMED[gate])
-    execute("manager", partial(app.run, settings))
+    execute("manager", partial(app.run, settings), threshold)
 
 
 command = click.Command("manager", callback=_run, params=_options(), help=explained(_run))

@@ -25,6 +25,21 @@ class Label(click.ParamType[str]):
         return text
 
 
+class Address(click.ParamType[str]):
+    """Where to listen, in Go's style; 0 for nowhere."""
+
+    name = "address"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from msa.runtime.http import parse_address  # noqa: PLC0415 - --help should not pay for it
+
+        try:
+            parse_address(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 class Switch(click.ParamType[bool]):
     """A Go-style boolean flag: `--x`, `--x=true`, `--x=false`."""
 
@@ -98,12 +113,14 @@ def common(*, workers: int, what: str, health: str) -> list[click.Parameter]:
     return [
         click.Option(
             ["--metrics-bind-address", "metrics_address"],
+            type=Address(),
             default=":38080",
             show_default=True,
             help="Where Prometheus scrapes /metrics; 0 for nowhere.",
         ),
         click.Option(
             ["--health-probe-bind-address", "health_address"],
+            type=Address(),
             default=health,
             show_default=True,
             help="Where /healthz, /livez and /readyz are served; 0 for nowhere.",

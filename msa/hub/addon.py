@@ -114,7 +114,7 @@ class AddonReconciler:
         )
         wanted = self._render(cluster, hashed, namespace, config)
         stored = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
-        subject = registration.subject(addon)
+        subject = registration.subject(addon, bodies.granted_user(self._binding(key), addon))
         result: Result = Done()
         if isinstance(subject, Subject):
             result = await self._grant(key, addon, subject)

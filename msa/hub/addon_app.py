@@ -6,7 +6,13 @@ from attrs import frozen
 
 from msa.api import addon as addon_api
 from msa.api import certificates, names, rbac, work
-from msa.api.addon import AddOnDeploymentConfig, ClusterManagementAddOn, DeploymentConfig, ManagedClusterAddOn
+from msa.api.addon import (
+    AddOnDeploymentConfig,
+    ClusterManagementAddOn,
+    DeploymentConfig,
+    ManagedClusterAddOn,
+    StoredClusterAddOn,
+)
 from msa.api.certificates import SigningRequest
 from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
@@ -15,10 +21,11 @@ from msa.api.work import ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
-from msa.hub.ingest import keep_binding, keep_config, keep_work
+from msa.hub.ingest import keep_binding, keep_config, keep_fleet, keep_work
 from msa.hub.objects import Objects
 from msa.hub.part import Common, Part, addons
 from msa.hub.ports import Kind
+from msa.hub.request_texts import RequestTexts
 from msa.hub.settings import ManagerSettings
 from msa.hub.telemetry import FleetCollector, Telemetry
 from msa.hub.triggers import BY_CLUSTER, Triggers, cluster_of
@@ -45,7 +52,8 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
         version: of OCM's addon API that the hub serves.
     """
     sources, metrics = _Sources.of(settings, common.hub, version), common.metrics
-    informers = sources.informers(common, with_pull_secret=bool(settings.pull_secret))
+    texts = RequestTexts()
+    informers = sources.informers(common, texts, with_pull_secret=bool(settings.pull_secret))
     metrics.registry.register(FleetCollector(informers.addons.store))
     telemetry, freshness = Telemetry(metrics, common.recorder, version), Freshness()
     clusters, fleet, requests = (
@@ -53,7 +61,8 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
         for name in ("managedclusteraddon", "clustermanagementaddon", "certificatesigningrequest")
     )
     caches, writes = informers.caches, sources.writes()
-    informers.subscribe(Triggers(caches, informers.requests.store, clusters, fleet, requests))
+    informers.requests.subscribe(texts.changed)
+    informers.subscribe(Triggers(caches, informers.requests.store, texts.text, clusters, fleet, requests))
     reconciler = AddonReconciler(
         caches,
         writes,
@@ -64,7 +73,9 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
         now=wall_clock,
     )
     hashes = ConfigHashReconciler(caches.fleet, caches.configs, writes, freshness)
-    approval = ApprovalReconciler(informers.requests.store, caches.clusters, caches.addons, writes, telemetry)
+    approval = ApprovalReconciler(
+        informers.requests.store, caches.clusters, caches.addons, writes, telemetry, texts.text, wall_clock()
+    )
     controllers = (
         Controller(
             clusters,
@@ -113,9 +124,9 @@ class _Informers:
         self.addons.subscribe(triggers.addon)
         self.fleet.subscribe(triggers.fleet_addon)
         self.configs.subscribe(triggers.config)
-        self.works.subscribe(triggers.owned)
-        self.identities_works.subscribe(triggers.owned)
-        self.bindings.subscribe(triggers.owned)
+        self.works.subscribe(triggers.work)
+        self.identities_works.subscribe(triggers.work)
+        self.bindings.subscribe(triggers.binding)
         self.requests.subscribe(triggers.request)
         if self.pull_secrets is not None:
             self.pull_secrets.subscribe(triggers.pull_secret)
@@ -138,7 +149,7 @@ class _Informers:
 class _Sources:
     """The resources that are read and written."""
 
-    addons: Resource[ManagedClusterAddOn]
+    addons: Resource[StoredClusterAddOn]
     fleet: Resource[ClusterManagementAddOn]
     configs: Resource[AddOnDeploymentConfig]
     works: Resource[ManifestWork]
@@ -185,16 +196,18 @@ class _Sources:
         }
         return HubWrites(kinds, self.addons, self.fleet, self.requests, wall_clock)
 
-    def informers(self, common: Common, *, with_pull_secret: bool) -> _Informers:
+    def informers(self, common: Common, texts: RequestTexts, *, with_pull_secret: bool) -> _Informers:
         rng, metrics = common.rng, common.metrics
         return _Informers(
             clusters=common.clusters,
             addons=common.addons,
-            fleet=Informer(self.fleet, rng, metrics),
+            fleet=Informer(self.fleet, rng, metrics, transform=keep_fleet),
             configs=Informer(self.configs, rng, metrics, transform=keep_config, optional=True),
             works=Informer(self.works, rng, metrics, transform=keep_work),
             identities_works=common.identities_works,
             bindings=Informer(self.bindings, rng, metrics, transform=keep_binding),
-            requests=Informer(self.requests, rng, metrics, indexes={BY_CLUSTER: cluster_of}),
+            requests=Informer(
+                self.requests, rng, metrics, transform=texts.keep, indexes={BY_CLUSTER: cluster_of}
+            ),
             pull_secrets=Informer(self.pull_secrets, rng, metrics) if with_pull_secret else None,
         )

@@ -7,8 +7,10 @@ from functools import partial
 from random import Random, SystemRandom
 
 import anyio
+import structlog
 from attrs import field, frozen
 
+import msa
 from msa.api import cluster as cluster_api
 from msa.api import names
 from msa.api.cluster import ManagedCluster
@@ -16,7 +18,7 @@ from msa.api.fleet_identity import StoredFleetIdentity
 from msa.hub import addon_app, fanout_app, identities_work_app, profiles_app, readiness_app
 from msa.hub.discovery import addon_version
 from msa.hub.fanout_caches import IDENTITY_INDEXES
-from msa.hub.ingest import keep_identity, keep_work
+from msa.hub.ingest import keep_addon, keep_cluster, keep_identity, keep_work
 from msa.hub.part import Common, Part, addons, identities_works
 from msa.hub.settings import DeployMode, ManagerSettings
 from msa.kube import credentials
@@ -33,7 +35,10 @@ from msa.runtime.leader import Fence, LeaderElector
 from msa.runtime.metrics import Metrics
 from msa.runtime.recorder import EventRecorder
 from msa.runtime.registry import Registry
+from msa.runtime.starting import first_answer, starting
 from msa.runtime.supervisor import Addresses, StartError, Supervisor
+
+_log = structlog.get_logger(__name__)
 
 
 async def run(settings: ManagerSettings) -> None:
@@ -54,8 +59,20 @@ async def run(settings: ManagerSettings) -> None:
     )
     hub = Transport(load, metrics, fence.check)
     try:
-        await hub.open()
-        await _Manager(settings, metrics, hub, fence).run()
+        async with starting(Addresses(settings.metrics_address, settings.health_address)) as start:
+            await hub.open()
+            _log.info(
+                "starting",
+                version=msa.__version__,
+                commit=msa.__commit__,
+                hub=hub.credential.server,
+                namespace=settings.namespace,
+                deploy_mode=settings.deploy_mode.value,
+                feature_gates=settings.feature_gates.on,
+            )
+            version = await _version(hub)
+        if not start.cancel_called:
+            await _Manager(settings, metrics, hub, fence, version).run()
     finally:
         with anyio.CancelScope(shield=True):
             await hub.close()
@@ -69,18 +86,18 @@ class _Manager:
     metrics: Metrics
     hub: Transport
     fence: Fence
+    version: str
     rng: Random = field(factory=SystemRandom)
 
     async def run(self) -> None:
         """Runs until it is told to stop."""
-        version = await self._version()
         recorder = EventRecorder(
             KubeEvents(self.hub, "managed-serviceaccount-addon-manager", socket.gethostname()),
             wall_clock,
             self.metrics,
             busy=lambda: self.hub.under_way > 0,
         )
-        common = self._common(recorder, version)
+        common = self._common(recorder)
         gates, groups = self.settings.feature_gates, fanout_app.SetInformers.of(common)
         parts = [
             fanout_app.part(common, groups, gates),
@@ -91,10 +108,10 @@ class _Manager:
             publish = self.settings.publish_access_providers
             parts.append(profiles_app.part(common, groups, publish=publish))
         if self.settings.deploy_mode is DeployMode.DEPLOYMENT:
-            parts.append(addon_app.part(common, self.settings, version=version))
+            parts.append(addon_app.part(common, self.settings, version=self.version))
         await self._supervisor(common, parts).run()
 
-    def _common(self, recorder: EventRecorder, version: str) -> Common:
+    def _common(self, recorder: EventRecorder) -> Common:
         identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL)
         clusters = Selection(cluster_api.GROUP, "v1", "managedclusters")
         stored = Resource(self.hub, identities, StoredFleetIdentity)
@@ -103,8 +120,10 @@ class _Manager:
             self.rng,
             self.metrics,
             recorder,
-            clusters=Informer(Resource(self.hub, clusters, ManagedCluster), self.rng, self.metrics),
-            addons=Informer(addons(self.hub, version), self.rng, self.metrics),
+            clusters=Informer(
+                Resource(self.hub, clusters, ManagedCluster), self.rng, self.metrics, transform=keep_cluster
+            ),
+            addons=Informer(addons(self.hub, self.version), self.rng, self.metrics, transform=keep_addon),
             identities=Informer(
                 stored, self.rng, self.metrics, transform=keep_identity, indexes=IDENTITY_INDEXES
             ),
@@ -113,15 +132,6 @@ class _Manager:
             ),
             stored=stored,
         )
-
-    async def _version(self) -> str:
-        """Of OCM's addon API. Raises StartError."""
-        try:
-            return await addon_version(partial(served, self.hub))
-        except ApiError as error:
-            raise StartError(
-                f"the hub at {self.hub.credential.server} does not answer: {error.reason}: {error.message}"
-            ) from None
 
     def _supervisor(self, common: Common, parts: Sequence[Part]) -> Supervisor:
         settings = self.settings
@@ -150,3 +160,14 @@ class _Manager:
         return LeaderElector(
             lock, candidate(lease), self.fence, name=lease, now=wall_clock, rng=self.rng, metrics=self.metrics
         )
+
+
+async def _version(hub: Transport) -> str:
+    """Of OCM's addon API. Raises StartError."""
+    server = hub.credential.server
+    try:
+        return await first_answer(partial(addon_version, partial(served, hub)), server)
+    except ApiError as error:
+        raise StartError(
+            f"the hub at {server} refuses the manager: {error.reason}: {error.message}"
+        ) from None

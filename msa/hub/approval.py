@@ -3,7 +3,11 @@
 The key is the request's name. What is in doubt is told once by an Event and looked at again when it, its cluster or its addon changes.
 """
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
 from attrs import field, frozen
+from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.addon import LABEL_ADDON, LABEL_CLUSTER, ManagedClusterAddOn
@@ -22,11 +26,17 @@ SELECTOR = f"{LABEL_ADDON}={names.ADDON}"
 """Any other request is not ours to judge, and not even read."""
 
 
+_LEEWAY = timedelta(seconds=60)
+"""For the clocks, and for a request that was made while no manager ran."""
+
+
 @frozen
 class ApprovalReconciler:
     """Decides one request.
 
     Attributes:
+        since: when this process began: of older requests an earlier one has logged what is wrong.
+        text_of: what a request asks for; None where that is not held any more.
         _told: what was said of each request that is left undecided, by its UID: another look says nothing new.
     """
 
@@ -35,6 +45,8 @@ class ApprovalReconciler:
     addons: Store[ManagedClusterAddOn]
     hub: Hub
     observer: Observer
+    text_of: Callable[[SigningRequest], str | None]
+    since: datetime
     _told: dict[Key, tuple[str, Doubt]] = field(factory=dict, init=False)
 
     async def __call__(self, key: Key) -> Result:
@@ -42,13 +54,7 @@ class ApprovalReconciler:
         if request is None or request.decided:
             self._told.pop(key, None)
             return Done()
-        cluster = request.metadata.label(LABEL_CLUSTER)
-        candidate = Candidate(
-            request=request,
-            cluster=self.clusters.get(cluster),
-            addon=self.addons.get(f"{cluster}/{names.ADDON}"),
-        )
-        if (doubt := approval.doubt(candidate)) is not None:
+        if (doubt := self._doubt(request)) is not None:
             self._tell(key, request, doubt)
             return Terminal(doubt.reason)
         try:
@@ -58,8 +64,21 @@ class ApprovalReconciler:
         self.observer.approved(request)
         return Done()
 
+    def _doubt(self, request: SigningRequest) -> Doubt | None:
+        text, cluster = self.text_of(request), request.metadata.label(LABEL_CLUSTER)
+        if text is None:
+            return approval.too_many()
+        candidate = Candidate(
+            request=replace(request, spec=replace(request.spec, request=text)),
+            cluster=self.clusters.get(cluster),
+            addon=self.addons.get(f"{cluster}/{names.ADDON}"),
+        )
+        return approval.doubt(candidate)
+
     def _tell(self, key: Key, request: SigningRequest, doubt: Doubt) -> None:
-        news = (request.metadata.uid, doubt)
+        news, again = (request.metadata.uid, doubt), key in self._told
         if self._told.get(key) != news:
             self._told[key] = news
-            self.observer.doubted(request, doubt)
+            created = request.metadata.creation_timestamp
+            logged = created is not None and created < self.since - _LEEWAY
+            self.observer.doubted(request, doubt, logged=logged and not again)

@@ -35,6 +35,14 @@ def is_role_binding(stored: RoleBinding, addon: ManagedClusterAddOn, subject: Su
     )
 
 
+def granted_user(stored: RoleBinding | None, addon: ManagedClusterAddOn) -> str:
+    """Who has the agent's rights by our RoleBinding; "" for nobody, or not one user alone."""
+    if stored is None or len(stored.subjects) != 1:
+        return ""
+    user = stored.subjects[0].name
+    return user if is_role_binding(stored, addon, Subject(user)) else ""
+
+
 def is_marked(stored: ObjectMeta, addon: ManagedClusterAddOn) -> bool:
     """Whether it has our label and goes with this addon."""
     return stored.label(addon_api.LABEL_ADDON) == names.ADDON and any(

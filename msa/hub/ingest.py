@@ -1,23 +1,71 @@
-"""Turns objects from the wire into what is kept of them. A ManifestWork carries some 10 KB, of which a digest is enough."""
+"""Turns objects from the wire into what is kept of them: whatever their writers put there, within the bounds of `hub.bounds`."""
 
+import hashlib
 from collections.abc import Callable
 from sys import intern
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from msa.api import names
-from msa.api.addon import AddOnDeploymentConfig, DeploymentConfig, DeploymentConfigSpec
+from msa.api.addon import (
+    ANNOTATION_INSTALL_NAMESPACE,
+    AddOnDeploymentConfig,
+    AddonStatus,
+    ClusterManagementAddOn,
+    DeploymentConfig,
+    DeploymentConfigSpec,
+    ManagedClusterAddOn,
+    StoredClusterAddOn,
+)
+from msa.api.cluster import ANNOTATION_IMAGE_REGISTRIES, ClientConfig, ManagedCluster
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity, StoredFleetIdentity
 from msa.api.meta import Condition, ObjectMeta
 from msa.api.rbac import RbacSubject, RoleBinding, StoredRoleBinding
-from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work
+from msa.api.texts import LONGEST, shown
+from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work, WorkStatus
+from msa.hub import bounds
 from msa.hub.render import spec_digest
-from msa.policy.deployment import spec_hash
+from msa.policy.deployment import LARGEST_CONFIG, LARGEST_WORK, spec_hash
 
 R = TypeVar("R")
 _STATUS = msgspec.json.Decoder(FanOutStatus)
+_LARGEST_SUBJECTS: Final = 16 * 1024
+_LARGEST_CA: Final = 256 * 1024
+_FEEDBACK: Final = frozenset(("ready", "available", "problem", "progress", "rollout"))
+
+
+def keep_cluster(stored: ManagedCluster) -> ManagedCluster:
+    """A ManagedCluster: all of its labels, since sets may select by any, and the first way to its API server."""
+    metadata = bounds.metadata(stored.metadata, labels=bounds.any_mark, annotations=_is_registries)
+    ways = stored.spec.managed_cluster_client_configs[:1]
+    known = tuple(way for way in ways if _is_usable(way))
+    return ManagedCluster(metadata, replace(stored.spec, managed_cluster_client_configs=known))
+
+
+def _is_registries(key: str) -> bool:
+    return key == ANNOTATION_IMAGE_REGISTRIES
+
+
+def _is_usable(way: ClientConfig) -> bool:
+    return len(way.url) <= LONGEST and len(way.ca_bundle) <= _LARGEST_CA
+
+
+def keep_addon(stored: StoredClusterAddOn) -> ManagedClusterAddOn:
+    """A ManagedClusterAddOn. The cluster's side writes its status: what cannot be read of it counts as absent."""
+    metadata = bounds.metadata(stored.metadata, labels=bounds.is_ocms, annotations=_is_install_namespace)
+    return ManagedClusterAddOn(metadata, bounds.cut(stored.spec), bounds.status(stored.status, AddonStatus))
+
+
+def _is_install_namespace(key: str) -> bool:
+    return key == ANNOTATION_INSTALL_NAMESPACE
+
+
+def keep_fleet(stored: ClusterManagementAddOn) -> ClusterManagementAddOn:
+    """The ClusterManagementAddOn, of which there is one."""
+    metadata = bounds.metadata(stored.metadata, labels=bounds.no_mark, annotations=bounds.no_mark)
+    return ClusterManagementAddOn(metadata, stored.status)
 
 
 def keep_work(stored: ManifestWork) -> Work:
@@ -26,17 +74,24 @@ def keep_work(stored: ManifestWork) -> Work:
     Raises:
         ValueError: it cannot be read.
     """
-    spec = _read(lambda: msgspec.json.decode(stored.spec, type=dict[str, Any]))
-    digest = _read(lambda: spec_digest(spec))
-    manifests = stored.status.resource_status.manifests
+    status = bounds.status(stored.status, WorkStatus)
+    manifests = status.resource_status.manifests
+    failed = (failure for manifest in manifests if (failure := _failure(manifest)))
     return Work(
-        metadata=stored.metadata,
-        digest=digest,
-        conditions=stored.status.conditions,
+        metadata=bounds.metadata(stored.metadata, labels=bounds.is_ocms, annotations=bounds.is_ocms),
+        digest=_digest(bytes(stored.spec)),
+        conditions=tuple(replace(item, message="") for item in status.conditions if item.type == APPLIED)[:1],
         feedback=_feedback(manifests),
-        failed=tuple(failure for manifest in manifests if (failure := _failure(manifest))),
+        failed=tuple(failed)[: bounds.ITEMS],
         carries_anchor=f'"name":"{names.ANCHOR}"'.encode() in bytes(stored.spec),
     )
+
+
+def _digest(spec: bytes) -> str:
+    """Of its meaning; of more than we would write, of its bytes, since that is not ours."""
+    if len(spec) > LARGEST_WORK:
+        return hashlib.sha256(spec).hexdigest()
+    return _read(lambda: spec_digest(msgspec.json.decode(spec, type=dict[str, Any])))
 
 
 def keep_config(stored: AddOnDeploymentConfig) -> DeploymentConfig:
@@ -45,8 +100,13 @@ def keep_config(stored: AddOnDeploymentConfig) -> DeploymentConfig:
     Raises:
         ValueError: it cannot be read.
     """
-    spec = _read(lambda: msgspec.json.decode(stored.spec, type=DeploymentConfigSpec))
-    return DeploymentConfig(stored.metadata, spec, _read(lambda: spec_hash(bytes(stored.spec))))
+    content = bytes(stored.spec)
+    metadata = bounds.metadata(stored.metadata, labels=bounds.no_mark, annotations=bounds.no_mark)
+    if len(content) > LARGEST_CONFIG:
+        problem = f"the spec has {len(content)} bytes; it may have {LARGEST_CONFIG}"
+        return DeploymentConfig(metadata, DeploymentConfigSpec(), "", problem)
+    spec = _read(lambda: msgspec.json.decode(content, type=DeploymentConfigSpec))
+    return DeploymentConfig(metadata, spec, _read(lambda: spec_hash(content)))
 
 
 def keep_identity(stored: StoredFleetIdentity) -> FleetIdentity:
@@ -58,30 +118,38 @@ def keep_identity(stored: StoredFleetIdentity) -> FleetIdentity:
         status = _STATUS.decode(stored.status)
     except (msgspec.MsgspecError, RecursionError):
         status = FanOutStatus()
+    if len(bytes(stored.status)) > bounds.LARGE:
+        status = bounds.cut(status)
     conditions = tuple(_shared(condition) for condition in status.conditions)
-    return FleetIdentity(_marked(stored.metadata), stored.spec, replace(status, conditions=conditions))
+    return FleetIdentity(
+        _marked(stored.metadata), bounds.cut(stored.spec), replace(status, conditions=conditions)
+    )
 
 
 def _marked(stored: ObjectMeta) -> ObjectMeta:
+    """A tenant may have as many finalizers as there is room for: of too many only ours counts."""
+    finalizers = stored.finalizers
+    if len(finalizers) > bounds.ITEMS:
+        finalizers = tuple(item for item in finalizers if item == names.FAN_OUT_FINALIZER)[:1]
     return replace(
         stored,
         name=intern(stored.name),
         namespace=intern(stored.namespace),
-        labels=_ours(stored.labels),
-        annotations=_ours(stored.annotations),
+        labels=bounds.marks(stored.labels, _is_ours) or None,
+        annotations=bounds.marks(stored.annotations, _is_ours) or None,
         owner_references=(),
+        finalizers=finalizers,
     )
 
 
-def _ours(marks: dict[str, str] | None) -> dict[str, str] | None:
-    prefix = f"{names.GROUP}/"
-    return {
-        intern(key): intern(value) for key, value in (marks or {}).items() if key.startswith(prefix)
-    } or None
+def _is_ours(key: str) -> bool:
+    return key.startswith(f"{names.GROUP}/")
 
 
 def _shared(condition: Condition) -> Condition:
-    texts = {name: intern(getattr(condition, name)) for name in ("type", "status", "reason", "message")}
+    texts = {
+        name: intern(shown(getattr(condition, name))) for name in ("type", "status", "reason", "message")
+    }
     return replace(condition, **texts)
 
 
@@ -95,10 +163,13 @@ def _read(read: Callable[[], R]) -> R:
 
 def keep_binding(stored: StoredRoleBinding) -> RoleBinding:
     """A RoleBinding; of subjects that cannot be read nothing is kept, so that they are written anew."""
-    return RoleBinding(stored.metadata, stored.role_ref, _subjects(stored.subjects))
+    metadata = bounds.metadata(stored.metadata, labels=bounds.is_ocms, annotations=bounds.is_ocms)
+    return RoleBinding(metadata, stored.role_ref, _subjects(stored.subjects))
 
 
 def _subjects(stored: msgspec.Raw) -> tuple[RbacSubject, ...]:
+    if len(bytes(stored)) > _LARGEST_SUBJECTS:
+        return ()
     try:
         return msgspec.json.decode(stored, type=tuple[RbacSubject, ...])
     except msgspec.MsgspecError:
@@ -109,17 +180,19 @@ def _feedback(manifests: tuple[ManifestCondition, ...]) -> dict[str, int | str]:
     for manifest in manifests:
         meta = manifest.resource_meta
         if (meta.kind, meta.name) == ("Deployment", names.AGENT_DEPLOYMENT):
-            return {value.name: _plain(value) for value in manifest.status_feedback.values}
+            values = manifest.status_feedback.values
+            return {value.name: _plain(value) for value in values if value.name in _FEEDBACK}
     return {}
 
 
 def _plain(value: FeedbackValue) -> int | str:
     field = value.field_value
-    return field.integer if field.integer is not None else field.string or ""
+    return field.integer if field.integer is not None else shown(field.string or "")
 
 
 def _failure(manifest: ManifestCondition) -> str:
     for condition in manifest.conditions:
         if condition.type == APPLIED and condition.status == "False":
-            return f"{manifest.resource_meta.kind} {manifest.resource_meta.name}: {condition.message}"
+            meta = manifest.resource_meta
+            return shown(f"{meta.kind} {meta.name}: {condition.message}")
     return ""

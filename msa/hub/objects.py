@@ -59,14 +59,23 @@ async def delete(objects: Objects, stored: ObjectMeta) -> bool:
 def _replacing(stored: ObjectMeta, body: dict[str, Any]) -> list[dict[str, Any]]:
     """A JSON patch that puts our parts in whole: of lists and maps in them nothing of before is left, as a merge patch would leave it.
 
-    To put in the version that was read makes the server answer with Conflict where that is not the newest.
+    Labels and annotations are put in one by one, since we do not know those of others. To put in the version that was read makes the
+    server answer with Conflict where that is not the newest.
     """
     metadata = body["metadata"]
     parts = {
         "/metadata/resourceVersion": stored.resource_version,
-        "/metadata/labels": {**(stored.labels or {}), **metadata.get("labels", {})},
-        "/metadata/annotations": {**(stored.annotations or {}), **metadata.get("annotations", {})},
+        **_marks("labels", stored.labels, metadata.get("labels", {})),
+        **_marks("annotations", stored.annotations, metadata.get("annotations", {})),
         "/metadata/ownerReferences": metadata["ownerReferences"],
         **{f"/{name}": part for name, part in body.items() if name not in ("apiVersion", "kind", "metadata")},
     }
     return [{"op": "add", "path": path, "value": value} for path, value in parts.items()]
+
+
+def _marks(name: str, stored: dict[str, str] | None, ours: dict[str, str]) -> dict[str, Any]:
+    if stored is None:
+        return {f"/metadata/{name}": ours} if ours else {}
+    return {
+        f"/metadata/{name}/{key.replace('~', '~0').replace('/', '~1')}": value for key, value in ours.items()
+    }

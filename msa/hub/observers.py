@@ -28,6 +28,6 @@ class Observer(Protocol):
 
     def approved(self, request: SigningRequest) -> None: ...
 
-    def doubted(self, request: SigningRequest, doubt: Doubt) -> None:
-        """A request is left undecided."""
+    def doubted(self, request: SigningRequest, doubt: Doubt, *, logged: bool) -> None:
+        """A request is left undecided; `logged` where an earlier process has logged that."""
         ...

@@ -7,7 +7,7 @@ from attrs import frozen
 
 from msa.api import addon as addon_api
 from msa.api import names, work
-from msa.api.addon import ManagedClusterAddOn
+from msa.api.addon import ManagedClusterAddOn, StoredClusterAddOn
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
 from msa.api.work import ManifestWork, Work
@@ -43,11 +43,11 @@ class Common:
     stored: Resource[StoredFleetIdentity]
 
 
-def addons(hub: Transport, version: str) -> Resource[ManagedClusterAddOn]:
+def addons(hub: Transport, version: str) -> Resource[StoredClusterAddOn]:
     """Our addon on each cluster, in this version of OCM's API."""
     named = f"metadata.name={names.ADDON}"
     return Resource(
-        hub, Selection(addon_api.GROUP, version, "managedclusteraddons", fields=named), ManagedClusterAddOn
+        hub, Selection(addon_api.GROUP, version, "managedclusteraddons", fields=named), StoredClusterAddOn
     )
 
 

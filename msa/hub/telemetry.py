@@ -86,9 +86,12 @@ class Telemetry:
         message = f"approved for the agent of addon {names.ADDON}"
         self._recorder.record(_regarding(request), "Normal", "Approved", message)
 
-    def doubted(self, request: SigningRequest, doubt: Doubt) -> None:
+    def doubted(self, request: SigningRequest, doubt: Doubt, *, logged: bool) -> None:
         self._decisions.labels("undecided", doubt.reason).inc()
-        _log.warning("csr_undecided", name=request.metadata.name, reason=doubt.reason, why=doubt.message)
+        level = logging.DEBUG if logged else logging.WARNING
+        _log.log(
+            level, "csr_undecided", name=request.metadata.name, reason=doubt.reason.value, why=doubt.message
+        )
         self._recorder.record(_regarding(request), "Warning", doubt.reason, doubt.message)
 
 
@@ -96,10 +99,9 @@ _BAD_WHEN_TRUE = frozenset(("Degraded",))
 
 
 def _regarding(request: SigningRequest) -> ObjectReference:
-    """Events of objects without a namespace are in `default`."""
     metadata = request.metadata
     return ObjectReference(
-        f"{certificates.GROUP}/v1", "CertificateSigningRequest", "default", metadata.name, metadata.uid
+        f"{certificates.GROUP}/v1", "CertificateSigningRequest", "", metadata.name, metadata.uid
     )
 
 

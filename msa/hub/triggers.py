@@ -1,11 +1,12 @@
 """Which keys are looked at when something changes on the hub."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
-from attrs import frozen
+import anyio
+from attrs import field, frozen
 
-from msa.api import names
+from msa.api import names, subjects
 from msa.api.addon import LABEL_CLUSTER, ClusterManagementAddOn, DeploymentConfig, ManagedClusterAddOn
 from msa.api.certificates import SigningRequest
 from msa.api.cluster import ManagedCluster
@@ -13,10 +14,15 @@ from msa.api.core import Secret
 from msa.api.rbac import RoleBinding
 from msa.api.work import Work
 from msa.hub.addon import Caches
+from msa.hub.allowance import Allowance
+from msa.policy import slices
 from msa.policy.config_hashes import uses
+from msa.runtime.events import KubeObject
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Key
 from msa.runtime.store import Change, Store
+
+T = TypeVar("T", bound=KubeObject)
 
 BY_CLUSTER: Final = "cluster"
 """Index of signing requests by the cluster that their label names."""
@@ -26,11 +32,19 @@ def cluster_of(request: SigningRequest) -> tuple[str, ...]:
     return (request.metadata.label(LABEL_CLUSTER),)
 
 
+_CLUSTER_BURST, _CLUSTER_RATE, _CLUSTER_LONGEST = 20, 2.0, 0.5
+"""A cluster that joins causes some ten changes; whatever one writes, it is looked at twice a second."""
+
+_REQUEST_BURST, _REQUEST_RATE, _REQUEST_LONGEST = 20, 5.0, 300.0
+"""An agent asks once in months."""
+
+
 @frozen
 class Triggers:
-    """Handlers of changes.
+    """Handlers of changes. A key is looked at when something has changed that it depends on: what else is in an object, others write often.
 
     Attributes:
+        text_of: what a request asks for; None where it is not judged any more.
         addons: its keys are clusters.
         fleet: its one key is the addon.
         requests: its keys are signing requests.
@@ -38,21 +52,47 @@ class Triggers:
 
     caches: Caches
     signing: Store[SigningRequest]
+    text_of: Callable[[SigningRequest], str | None]
     addons: WorkQueue
     fleet: WorkQueue
     requests: WorkQueue
+    _by_cluster: Allowance = field(
+        factory=lambda: Allowance(_CLUSTER_BURST, _CLUSTER_RATE, _CLUSTER_LONGEST), init=False
+    )
+    _by_asker: Allowance = field(
+        factory=lambda: Allowance(_REQUEST_BURST, _REQUEST_RATE, _REQUEST_LONGEST), init=False
+    )
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
-        self._about(change.latest.metadata.name, _lane(initial=change.initial))
+        name = change.latest.metadata.name
+        if _differs(change, slices.of_cluster):
+            self._look_at(name, initial=change.initial)
+        if _differs(change, slices.of_cluster_for_requests):
+            self._judge_again(name, _lane(initial=change.initial))
 
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
-        self._about(change.latest.metadata.namespace, _lane(initial=change.initial))
+        cluster = change.latest.metadata.namespace
+        if _differs(change, slices.of_addon):
+            self._look_at(cluster, initial=change.initial)
+        if _differs(change, slices.of_addon_for_requests):
+            self._judge_again(cluster, _lane(initial=change.initial))
 
-    def owned(self, change: Change[Work] | Change[RoleBinding]) -> None:
-        self.addons.add(Key(change.latest.metadata.namespace), _lane(initial=change.initial))
+    def work(self, change: Change[Work]) -> None:
+        if _differs(change, slices.of_work):
+            self._look_at(change.latest.metadata.namespace, initial=change.initial)
+
+    def binding(self, change: Change[RoleBinding]) -> None:
+        if _differs(change, slices.of_binding):
+            self._look_at(change.latest.metadata.namespace, initial=change.initial)
 
     def request(self, change: Change[SigningRequest]) -> None:
-        self.requests.add(Key(change.latest.metadata.name), _lane(initial=change.initial))
+        if not _differs(change, slices.of_request):
+            return
+        key, asker = Key(change.latest.metadata.name), subjects.asker(change.latest.spec.username)
+        if change.initial or change.new is None or change.new.decided:
+            self.requests.add(key, _lane(initial=change.initial))
+        else:
+            self.requests.add_after(key, self._by_asker.wait(asker, anyio.current_time()))
 
     def fleet_addon(self, change: Change[ClusterManagementAddOn]) -> None:
         self.fleet.add(Key(names.ADDON), _lane(initial=change.initial))
@@ -61,19 +101,27 @@ class Triggers:
             self._everywhere(self.caches.addons.values())
 
     def config(self, change: Change[DeploymentConfig]) -> None:
+        if not _differs(change, slices.of_config):
+            return
         self.fleet.add(Key(names.ADDON), _lane(initial=change.initial))
         metadata = change.latest.metadata
         self._everywhere(
             addon for addon in self.caches.addons.values() if uses(addon, metadata.namespace, metadata.name)
         )
 
-    def pull_secret(self, _change: Change[Secret]) -> None:
-        self._everywhere(self.caches.addons.values())
+    def pull_secret(self, change: Change[Secret]) -> None:
+        if _differs(change, slices.of_pull_secret):
+            self._everywhere(self.caches.addons.values())
 
-    def _about(self, cluster: str, lane: Lane) -> None:
-        self.addons.add(Key(cluster), lane)
+    def _look_at(self, cluster: str, *, initial: bool) -> None:
+        if initial:
+            self.addons.add(Key(cluster), Lane.INITIAL)
+        else:
+            self.addons.add_after(Key(cluster), self._by_cluster.wait(cluster, anyio.current_time()))
+
+    def _judge_again(self, cluster: str, lane: Lane) -> None:
         for request in self.signing.by_index(BY_CLUSTER, cluster):
-            if not request.decided:
+            if not request.decided and self.text_of(request) is not None:
                 self.requests.add(Key(request.metadata.name), lane)
 
     def _everywhere(self, addons: Iterable[ManagedClusterAddOn]) -> None:
@@ -84,3 +132,9 @@ class Triggers:
 
 def _lane(*, initial: bool) -> Lane:
     return Lane.INITIAL if initial else Lane.LIVE
+
+
+def _differs(change: Change[T], of: Callable[[T], object]) -> bool:
+    """Whether the object came, went, or is another now in the parts that something depends on."""
+    old, new = change.old, change.new
+    return old is None or new is None or of(old) != of(new)

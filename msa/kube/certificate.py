@@ -1,7 +1,9 @@
-"""When a client certificate ends: the standard library reads that of a peer alone."""
+"""When a certificate ends: the standard library reads that of a peer alone that it trusts."""
 
+import asyncio
 import binascii
 import re
+import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -13,6 +15,7 @@ _VALIDITY = 3
 """After serial number, signature algorithm and issuer (RFC 5280, section 4.1)."""
 
 _LONG, _LONGEST = 0x80, 4
+_SECONDS = 5.0
 
 
 def ends(pem: bytes) -> datetime | None:
@@ -20,12 +23,7 @@ def ends(pem: bytes) -> datetime | None:
     if (found := _PEM.search(pem)) is None:
         return None
     try:
-        (_, certificate), *_ = _values(binascii.a2b_base64(found[1]))
-        (_, to_be_signed), *_ = _values(certificate)
-        parts = [value for tag, value in _values(to_be_signed) if tag != _VERSION]
-        _, (tag, moment) = _values(parts[_VALIDITY])
-        form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
-        return datetime.strptime(moment.decode("ascii"), form).replace(tzinfo=UTC)
+        return _end(binascii.a2b_base64(found[1]))
     except (ValueError, IndexError):
         return None
 
@@ -37,6 +35,36 @@ def explained(error: ApiError, certificate_ends: datetime | None, now: datetime)
     return Unauthorized(
         f"the client certificate expired at {certificate_ends:%Y-%m-%dT%H:%M:%SZ}", code=error.code
     )
+
+
+async def end_of_server(host: str, port: int | None, name: str) -> str:
+    """When the expired certificate that a server shows ended; "" where it cannot be asked directly.
+
+    Nothing is sent, and nothing is believed but the date, for a message.
+    """
+    unverified = ssl.create_default_context()
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_SECONDS):
+            _, writer = await asyncio.open_connection(
+                host, port, ssl=unverified, server_hostname=name or host
+            )
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        writer.close()
+        moment = _end(shown)
+    except (OSError, ValueError, IndexError):  # a TimeoutError is an OSError
+        return ""
+    return f"it expired at {moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _end(der: bytes) -> datetime:
+    """Raises IndexError or ValueError where this is no certificate."""
+    (_, certificate), *_ = _values(der)
+    (_, to_be_signed), *_ = _values(certificate)
+    parts = [value for tag, value in _values(to_be_signed) if tag != _VERSION]
+    _, (tag, moment) = _values(parts[_VALIDITY])
+    form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
+    return datetime.strptime(moment.decode("ascii"), form).replace(tzinfo=UTC)
 
 
 def _values(der: bytes) -> Iterator[tuple[int, bytes]]:

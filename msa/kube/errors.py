@@ -13,12 +13,15 @@ import aiohttp
 import msgspec
 
 from msa.kube.skew import wall_clock
-from msa.runtime.errors import ApiError, Decode, Network, Refused, classify
+from msa.runtime.errors import ApiError, Decode, Network, Refused, Silent, classify
 from msa.runtime.events import Status
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
 UNDECODABLE = (msgspec.MsgspecError, UnicodeError)
 """What msgspec raises for content that is not what it should be, down to its bytes; RecursionError for what is nested too deeply."""
+
+_HAS_EXPIRED = 10
+"""X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 _STATUS = msgspec.json.Decoder(Status)
 
@@ -34,10 +37,18 @@ def from_exception(error: BaseException) -> ApiError:
             return Refused(f"proxy {_place(error)}: {_cause(error.os_error)}")
         case aiohttp.ClientConnectorError():
             return Refused(f"{_place(error)}: {_cause(error.os_error)}")
+        case aiohttp.SocketTimeoutError():
+            return Silent("no byte arrived in time")
         case TimeoutError():
             return Network("no byte arrived in time")
         case _:
             return Network(_cause(error))
+
+
+def has_expired(error: aiohttp.ClientConnectorCertificateError) -> bool:
+    """Whether the server's certificate is not trusted since it has expired."""
+    cause = error.certificate_error
+    return isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == _HAS_EXPIRED
 
 
 def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:

@@ -9,6 +9,9 @@ from msa.kube.transport import Transport
 from msa.runtime.events import BookmarkObject
 from msa.runtime.recorder import EventRecord
 
+_CLUSTER_SCOPED = "default"
+"""Where Events are about objects that have no namespace; kubectl describe finds them by the reference, which has none either."""
+
 
 class KubeEvents:
     """Sends Events to the namespace of what they are about."""
@@ -22,11 +25,11 @@ class KubeEvents:
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": event.name, "namespace": regarding.namespace},
+            "metadata": {"name": event.name, "namespace": _namespace(event)},
             "involvedObject": {
                 "apiVersion": regarding.api_version,
                 "kind": regarding.kind,
-                "namespace": regarding.namespace,
+                **({"namespace": regarding.namespace} if regarding.namespace else {}),
                 "name": regarding.name,
                 "uid": regarding.uid,
             },
@@ -40,11 +43,15 @@ class KubeEvents:
             "reportingComponent": self._source["component"],
             "reportingInstance": self._source["host"],
         }
-        await self._events.within(regarding.namespace).create(body, into=Raw)
+        await self._events.within(_namespace(event)).create(body, into=Raw)
 
     async def bump(self, event: EventRecord) -> None:
         again = {"count": event.count, "lastTimestamp": _time(event.last)}
-        await self._events.within(event.regarding.namespace).patch(event.name, again, into=Raw)
+        await self._events.within(_namespace(event)).patch(event.name, again, into=Raw)
+
+
+def _namespace(event: EventRecord) -> str:
+    return event.regarding.namespace or _CLUSTER_SCOPED
 
 
 def _time(moment: datetime) -> str:

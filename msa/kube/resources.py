@@ -99,6 +99,10 @@ class Resource(Generic[T]):
     def resource(self) -> str:
         return f"{self._selection.plural}.{self._selection.group}".rstrip(".")
 
+    @property
+    def server(self) -> str:
+        return self._transport.server
+
     def within(self, namespace: str) -> "Resource[T]":
         """The same in one namespace: what was read from all of them is written there."""
         narrowed = copy(self)
@@ -136,8 +140,10 @@ class Resource(Generic[T]):
     async def get(self, name: str, *, into: type[R]) -> R:
         return decode(await self._transport.send("GET", self._path(name)), into)
 
-    async def create(self, body: object, *, into: type[R]) -> R:
-        return decode(await self._write("POST", self._selection.path, body), into)
+    async def create(self, body: object, *, into: type[R], dry_run: bool = False) -> R:
+        """Creates it, or with `dry_run` asks for all that would be said, and stores nothing."""
+        path = f"{self._selection.path}?dryRun=All" if dry_run else self._selection.path
+        return decode(await self._write("POST", path, body), into)
 
     async def update(self, name: str, body: object, *, into: type[R]) -> R:
         return decode(await self._write("PUT", self._path(name), body), into)

@@ -1,41 +1,35 @@
 """HTTP to one API server: two pools of connections, one credential that is replaced in place, errors by their class.
 
-No client-side rate limit: the server's flow control and its Retry-After rule. Bodies and headers are never logged.
+No client-side rate limit: the server's flow control and its Retry-After rule. Bodies, headers and queries are never logged.
 """
 
 import asyncio
 import math
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import aiohttp
 import anyio
 import structlog
-from attrs import define, field
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
-import msa
 from msa.kube import credentials
-from msa.kube.certificate import explained
+from msa.kube.certificate import end_of_server, explained
 from msa.kube.credentials import Credential, CredentialError, one_line
-from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
+from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception, has_expired
+from msa.kube.sessions import Sessions
 from msa.kube.skew import ClockSkew, wall_clock
 from msa.runtime.connectivity import Connectivity
 from msa.runtime.errors import AnswerTooLarge, ApiError, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
 
-INACTIVITY_SECONDS = 100.0
-"""A stream that is silent for longer is dead. The server sends a bookmark every 60 s, the first of a stream seen later than 70 s."""
+INACTIVITY_SECONDS = 65.0
+"""After which a silent stream is opened anew. The server sends a bookmark every 60 s or so, but seldom where it has nothing to say."""
 
-_REQUEST_SECONDS = 30.0
-_CONNECT_SECONDS = 10.0
-_PROBE = aiohttp.ClientTimeout(total=5.0, sock_connect=1.5)
-_POOL = 16
-_IDLE_SECONDS = 15.0
 _RELOAD_SECONDS = 5.0
 _GRACE_SECONDS = 30.0
 _MOST_REPEATS = 3
@@ -44,74 +38,6 @@ _LEAST_FAILURE = 300
 _LEAST_BREAKDOWN = 500
 _JSON = "application/json"
 _log = structlog.get_logger(__name__)
-
-
-def _socket(address: tuple) -> socket.socket:  # type: ignore[type-arg]  # aiohttp's AddrInfoType, a tuple of five
-    """A socket on which a dead peer is noticed: keepalive after 30 s, every 10 s, three times; the same for unacknowledged data."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family=family, type=kind, proto=protocol)
-    made.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", 30),
-        ("TCP_KEEPINTVL", 10),
-        ("TCP_KEEPCNT", 3),
-        ("TCP_USER_TIMEOUT", 60_000),
-    ):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made
-
-
-@define
-class _Sessions:
-    """The pools of one credential; replaced as a whole with it.
-
-    Attributes:
-        reading: the bodies of the streams that are open.
-    """
-
-    credential: Credential
-    inactivity: float
-    reading: set[aiohttp.StreamReader] = field(init=False, factory=set)
-    requests: aiohttp.ClientSession = field(init=False)
-    streams: aiohttp.ClientSession = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.requests = self._session(
-            _POOL, aiohttp.ClientTimeout(total=_REQUEST_SECONDS, sock_connect=_CONNECT_SECONDS)
-        )
-        # A watch holds its connection for minutes: streams have a pool of their own, without a limit.
-        self.streams = self._session(
-            0, aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=self.inactivity)
-        )
-
-    def probe(self) -> aiohttp.ClientSession:
-        """For one small request: what is left of an outage in the pools does not hold it up."""
-        return self._session(1, _PROBE)
-
-    def _session(self, limit: int, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientSession:
-        headers = {"Accept": _JSON, "User-Agent": f"msa/{msa.__version__}"}
-        if self.credential.authorization:
-            headers["Authorization"] = self.credential.authorization
-        tls = self.credential.tls if self.credential.tls is not None else True
-        connector = aiohttp.TCPConnector(
-            limit=limit, ssl=tls, keepalive_timeout=_IDLE_SECONDS, socket_factory=_socket
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            headers=headers,
-            auto_decompress=True,
-            proxy=self.credential.proxy or None,
-        )
-
-    async def close(self) -> None:
-        """Streams end as if the server had ended them: aiohttp would tell their readers nothing, and they would wait for ever."""
-        for stream in self.reading:
-            stream.feed_eof()
-        await self.requests.close()
-        await self.streams.close()
 
 
 class Transport:
@@ -136,8 +62,8 @@ class Transport:
         self._load = load
         self._metrics = metrics
         self._fence = fence
-        self._sessions: _Sessions | None = None
-        self._retired: list[tuple[float, _Sessions]] = []
+        self._sessions: Sessions | None = None
+        self._retired: list[tuple[float, Sessions]] = []
         self._reloading = asyncio.Lock()
         self._skew = ClockSkew()
         self._host = ""
@@ -201,6 +127,11 @@ class Transport:
     @property
     def credential(self) -> Credential:
         return self._open_sessions.credential
+
+    @property
+    def server(self) -> str:
+        """Address and CA: which server this is, as far as can be told from here."""
+        return _server_of(self.credential)
 
     @property
     def clock_skew(self) -> float | None:
@@ -283,10 +214,10 @@ class Transport:
             ) as response:
                 content = await _content(response, most)
         except TRANSPORT_ERRORS as error:
-            raise self._failed(error, method, start) from None
+            raise await self._failed(error, method, path, start) from None
         finally:
             self.under_way -= 1
-        self._count(str(response.status), method, start)
+        self._count(str(response.status), method, path, start)
         self._answered(response, sent)
         if response.status >= _LEAST_FAILURE:
             raise self._explained(from_answer(response.status, response.headers, content))
@@ -308,9 +239,9 @@ class Transport:
                 server_hostname=sessions.credential.tls_server_name or None,
             )
         except TRANSPORT_ERRORS as error:
-            raise self._failed(error, "WATCH", start) from None
+            raise await self._failed(error, "WATCH", path, start) from None
         try:
-            self._count(str(response.status), "WATCH", start)
+            self._count(str(response.status), "WATCH", path, start)
             self._answered(response, sent)
             if response.status >= _LEAST_FAILURE:
                 raise await self._refusal(response)
@@ -333,7 +264,7 @@ class Transport:
         return explained(error, self.credential.certificate_ends, wall_clock())
 
     @property
-    def _open_sessions(self) -> _Sessions:
+    def _open_sessions(self) -> Sessions:
         if self._sessions is None:
             raise RuntimeError("the transport is not open")
         return self._sessions
@@ -341,7 +272,9 @@ class Transport:
     def _take(self, credential: Credential) -> None:
         if self._sessions is not None:
             self._retired.append((time.monotonic(), self._sessions))
-        self._sessions = _Sessions(credential, self._inactivity)
+            if _server_of(self._sessions.credential) != _server_of(credential):
+                self._sessions.end_streams()
+        self._sessions = Sessions(credential, self._inactivity)
         self._base = credential.server
         self._host = URL(credential.server).authority
         self._counters.clear()
@@ -349,7 +282,9 @@ class Transport:
     def _url(self, path: str) -> URL:
         return URL(self._base + path, encoded=True)
 
-    def _count(self, code: str, method: str, start: float) -> None:
+    def _count(self, code: str, method: str, path: str, start: float) -> None:
+        took = time.monotonic() - start
+        _log.debug("request", method=method, path=path.partition("?")[0], status=code, seconds=round(took, 3))
         if (found := self._counters.get((code, method))) is None:
             found = (
                 self._metrics.requests.labels(code, method, self._host),
@@ -358,14 +293,17 @@ class Transport:
             self._counters[code, method] = found
         requests, seconds = found
         requests.inc()
-        seconds.observe(time.monotonic() - start)
+        seconds.observe(took)
 
-    def _failed(self, error: BaseException, method: str, start: float) -> ApiError:
+    async def _failed(self, error: BaseException, method: str, path: str, start: float) -> ApiError:
         """There was no answer. A certificate that is not trusted comes from a server that is there."""
-        self._count("<error>", method, start)
+        self._count("<error>", method, path, start)
         if not isinstance(error, aiohttp.ClientSSLError):
             self.connectivity.failed()
-        return from_exception(error)
+        found = from_exception(error)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError) and has_expired(error):
+            found.explain(await end_of_server(error.host, error.port, self.credential.tls_server_name))
+        return found
 
     async def _probe(self) -> int:
         """The status of a small request, 0 without an answer."""
@@ -396,6 +334,10 @@ async def _content(response: aiohttp.ClientResponse, most: float) -> bytes:
         if (size := size + len(piece)) > most:
             raise AnswerTooLarge(f"the answer is longer than {most:.0f} bytes", code=response.status)
     return b"".join(pieces)
+
+
+def _server_of(credential: Credential) -> str:
+    return f"{credential.server} (CA {sha256(credential.ca).hexdigest()[:12]})"
 
 
 def _shown(credential: Credential) -> tuple[str, str, str]:

@@ -20,11 +20,15 @@ from msa.policy.registration import SUPPORTED_CONFIGS, Obstacle, registrations
 REGISTRATION_APPLIED: Final = "RegistrationApplied"
 MANIFEST_APPLIED: Final = "ManifestApplied"
 DEGRADED: Final = "Degraded"
+OURS: Final = frozenset((REGISTRATION_APPLIED, MANIFEST_APPLIED, DEGRADED))
 INVALID_CONFIGURATION: Final = "InvalidConfiguration"
 S = TypeVar("S", bound=msgspec.Struct)
 _SETTLED: Final = ("NewReplicaSetAvailable", "ProgressDeadlineExceeded")
 """Reasons of a Deployment's condition Progressing: it has come up before, or has not for too long. Else it is on its way."""
 
+_REGISTERED: Final = Condition(
+    REGISTRATION_APPLIED, "True", "SetPermissionApplied", "Registration of the addon agent is configured"
+)
 _LEASE: Final = HealthCheck("Lease")
 
 
@@ -56,7 +60,7 @@ def wanted(addon: ManagedClusterAddOn, found: Findings, version: str, now: datet
         version: of the API that it is written in.
         now: for transition times.
     """
-    said = [_registration(found.obstacle), *_deployment(found, addon.status.conditions)]
+    said = [*_registration(found.obstacle, addon), *_deployment(found, addon.status.conditions)]
     return replace(
         addon.status,
         conditions=conditions.merge(addon.status.conditions, said, now),
@@ -110,11 +114,15 @@ def _undeployed(addon: ManagedClusterAddOn, stands: dict[str, str]) -> str:
     return "unavailable" if stands.get("Available") == "False" else "misconfigured"
 
 
-def _registration(obstacle: Obstacle | None) -> Condition:
-    if obstacle is None:
-        message = "Registration of the addon agent is configured"
-        return Condition(REGISTRATION_APPLIED, "True", "SetPermissionApplied", message)
-    return Condition(REGISTRATION_APPLIED, "False", obstacle.reason, obstacle.message)
+def _registration(obstacle: Obstacle | None, addon: ManagedClusterAddOn) -> list[Condition]:
+    if obstacle is None or (obstacle.granted and _stood(addon, _REGISTERED)):
+        return [_REGISTERED]
+    return [Condition(REGISTRATION_APPLIED, "False", obstacle.reason, obstacle.message)]
+
+
+def _stood(addon: ManagedClusterAddOn, condition: Condition) -> bool:
+    stored = ((item.type, item.status) for item in addon.status.conditions)
+    return (condition.type, condition.status) in stored
 
 
 def _deployment(found: Findings, before: tuple[Condition, ...]) -> list[Condition]:

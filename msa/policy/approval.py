@@ -29,6 +29,9 @@ SHORTEST: Final = timedelta(minutes=10)
 
 LONGEST: Final = timedelta(days=365)
 
+MOST_UNDECIDED: Final = 32
+"""Requests of one cluster, the newest, that are judged while none of them is decided."""
+
 USAGES: Final = (
     ["client auth", "digital signature"],
     ["client auth", "digital signature", "key encipherment"],
@@ -67,6 +70,14 @@ def doubt(candidate: Candidate) -> Doubt | None:
     """The first thing wrong with the request, None where it is to be approved."""
     found = next((found for check in CHECKS if (found := check(candidate)) is not None), None)
     return found or _doubt_of_contents(candidate)
+
+
+def too_many() -> Doubt:
+    """About a request that is not judged, since the same asker has made too many newer ones."""
+    wanted = f"at most {MOST_UNDECIDED} undecided requests of a cluster, of which the newest are judged"
+    return differs(
+        Reason.TOO_MANY, "CertificateSigningRequest", "more", wanted, "delete the older ones, and ask anew"
+    )
 
 
 def _doubt_of_contents(candidate: Candidate) -> Doubt | None:

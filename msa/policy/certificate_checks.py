@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from attrs import frozen
 
 from msa.api import names, subjects
+from msa.policy import general_names
 from msa.policy.doubts import Doubt, Reason, differs
 from msa.policy.signing_request import (
     ALTERNATIVE_NAME,
@@ -80,7 +81,7 @@ def _alternative_names(opened: Opened) -> Doubt | None:
     found = [value for oid, value in opened.asked.extensions if oid == ALTERNATIVE_NAME]
     if found in ([], [OCM_DNS_NAME]):
         return None
-    shown = ", ".join(value.decode("latin-1") for value in found)
+    shown = ", ".join(general_names.shown(value) for value in found)
     wanted = f"at most the DNS name {_DNS_NAME}, which OCM puts there, once and nothing besides"
     return differs(Reason.ALTERNATIVE_NAMES, "alternative names", shown, wanted, "leave the others out")
 

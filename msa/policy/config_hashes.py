@@ -92,4 +92,5 @@ def _config(reference: ConfigReference, lookup: Lookup) -> DeploymentConfig | No
     if (reference.group, reference.resource) != (api.GROUP, api.DEPLOYMENT_CONFIGS):
         return None
     referent = _referent(reference)
-    return lookup(referent.namespace, referent.name)
+    config = lookup(referent.namespace, referent.name)
+    return config if config is not None and not config.problem else None

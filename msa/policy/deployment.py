@@ -31,6 +31,13 @@ from msa.policy.images import mirrored, parse_mirrors
 
 VARIABLE_PROMETHEUS: Final = "prometheusEnabled"
 VARIABLE_MONITOR_LABELS: Final = "prometheusServiceMonitorLabels"
+
+LARGEST_CONFIG: Final = 384 * 1024
+"""Bytes of JSON; a bundle with all public certificate authorities has 300 KB."""
+
+LARGEST_WORK: Final = 512 * 1024
+"""Bytes of JSON, which OCM's own addons keep to as well."""
+
 _CONTAINER: Final = ("deployments", names.AGENT_DEPLOYMENT, names.AGENT_CONTAINER)
 """How `containerID` says which container it is: these three, with colons between."""
 
@@ -100,6 +107,8 @@ def chosen_config(addon: ManagedClusterAddOn, lookup: Lookup) -> DeploymentConfi
         return Unavailable(
             f"{where} does not exist: create it, or take it out of the addon's configs", waiting=False
         )
+    if config.problem:
+        return Unavailable(f"{where}: {config.problem}", waiting=False)
     if referent.spec_hash != config.spec_hash:
         return Unavailable(f"{where} is not rolled out to this cluster yet", waiting=True)
     return config

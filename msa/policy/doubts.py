@@ -33,6 +33,7 @@ class Reason(StrEnum):
     KEY_USAGE = "WrongKeyUsage"
     KEY = "KeyNotAllowed"
     SIGNATURE = "SignatureInvalid"
+    TOO_MANY = "TooManyRequests"
 
 
 @frozen

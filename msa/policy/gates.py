@@ -21,3 +21,9 @@ class FeatureGates:
     ephemeral_identity: bool = False
     cluster_profile: bool = False
     renamed: tuple[str, ...] = ()
+
+    @property
+    def on(self) -> tuple[str, ...]:
+        """Those that are switched on, by name."""
+        gates = {"EphemeralIdentity": self.ephemeral_identity, "ClusterProfile": self.cluster_profile}
+        return tuple(name for name, on in gates.items() if on)

@@ -27,6 +27,10 @@ APPLIERS: Final = frozenset(
 """Labels and annotations by which programs mark what they apply: we set none of them."""
 
 
+SHARED_ACCOUNTS: Final = frozenset(("default", "builder", "deployer", "pipeline"))
+"""Kubernetes and OpenShift create them in every namespace, for pods that ask for no other: they are not adopted."""
+
+
 @frozen
 class Refusal:
     """Something is in the way that is not ours.
@@ -95,8 +99,8 @@ def refused_account(account: ServiceAccount) -> Refusal:
         )
     adopt = f"kubectl label -n {namespace} serviceaccount {name} {names.LABEL_MANAGED}=true"
     remedy = (
-        "Choose another name for this ManagedServiceAccount: Kubernetes gives this one to every pod that asks for none"
-        if name == "default"
+        "Choose another name for this ManagedServiceAccount: this account belongs to the cluster's own pods"
+        if name in SHARED_ACCOUNTS
         else f"Delete or rename it, or adopt it: {adopt}"
     )
     return Refusal(

@@ -224,12 +224,12 @@ def represents(profile: ClusterProfile) -> bool:
 def in_the_way(profile: ClusterProfile, stored: SecretFacts) -> Rejection:
     """Something has a copy's name that is no copy for this profile."""
     place = f"{stored.metadata.namespace}/{stored.metadata.name}"
-    said = f"Secret {place} is left alone and is not the copy for ClusterProfile {profile.metadata.namespace}/{profile.metadata.name}: "
+    said = f"Secret {place} exists and is not the copy for ClusterProfile {profile.metadata.namespace}/{profile.metadata.name}: "
     other = made_for(stored)
     why = (
-        f"it is that of ManagedServiceAccount {other}, which leads to the same name: rename one of the two"
+        f"it belongs to ManagedServiceAccount {other}, whose copy has the same name: rename one of the two"
         if other is not None
-        else "it was not made by this addon: delete or rename it, and the copy is made within a minute"
+        else "it was not created by this addon: delete or rename it, and the copy is created within a minute"
     )
     return Rejection(Reason.CONFLICT, said + why)
 
@@ -304,8 +304,8 @@ def _betrayal(situation: Situation, profile: ClusterProfile) -> Rejection:
     place = profile.metadata.namespace
     return Rejection(
         Reason.FOREIGN_CLUSTER,
-        f"ClusterProfile {place}/{profile.metadata.name} is in the own namespace of managed cluster {place}, whose agent may read Secrets "
-        f"there, so no credential of {situation.cluster} is copied to it: bind the cluster set to another namespace",
+        f"ClusterProfile {place}/{profile.metadata.name} is in the namespace of managed cluster {place}, whose agent may read Secrets "
+        f"there, so the credential of {situation.cluster} is not copied to it: bind the cluster set to another namespace",
     )
 
 
@@ -313,7 +313,7 @@ def _too_long(situation: Situation) -> Rejection:
     name = situation.copy_name
     return Rejection(
         Reason.NAME_TOO_LONG,
-        f"the copy for ClusterProfile {situation.cluster} would be Secret {name!r} of {len(name)} characters, and may have {LONGEST_NAME}: "
+        f"the copy for ClusterProfile {situation.cluster} would be Secret {name!r} of {len(name)} characters; the limit is {LONGEST_NAME}: "
         f"choose a shorter name for this ManagedServiceAccount",
     )
 

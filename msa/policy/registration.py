@@ -31,24 +31,39 @@ class Obstacle:
     Attributes:
         reason: of the condition RegistrationApplied.
         refused: it is not a matter of waiting: somebody must change something.
+        granted: the agent that runs has its rights meanwhile, as it was registered before.
     """
 
     reason: str
     message: str
     refused: bool
+    granted: bool = False
 
 
-def subject(addon: ManagedClusterAddOn) -> Subject | Obstacle:
-    """Who gets the agent's rights in the cluster's namespace."""
-    ours = _chosen_subject(addon)
-    if driver(addon) != api.DRIVER_TOKEN:
+def subject(addon: ManagedClusterAddOn, granted: str = "") -> Subject | Obstacle:
+    """Who gets the agent's rights in the cluster's namespace.
+
+    A manager of the Go addon that still runs beside us in an upgrade writes `status.registrations` as well, and for a moment they may be
+    empty, or name its subject: what was granted to the agent by its driver stays until the cluster's side says otherwise.
+
+    Args:
+        addon: with the stored status.
+        granted: the user that has the rights now, "" for nobody.
+    """
+    ours, expected = _chosen_subject(addon), Subject(subjects.token_user(addon.metadata.namespace))
+    by, named = driver(addon), _stored_subject(addon)
+    if by != api.DRIVER_TOKEN and (by or granted != expected.user):
         return ours
-    named, expected = _stored_subject(addon), Subject(subjects.token_user(addon.metadata.namespace))
-    if named == expected:
-        return named
     # The cluster's side sets the driver first, and only after that its subject over ours.
     if named in (Subject(), ours):
-        return Obstacle("PermissionConfigPending", "registration subject not ready", refused=False)
+        message, registered = "registration subject not ready", granted == ours.user
+        return (
+            expected
+            if granted == expected.user
+            else Obstacle("PermissionConfigPending", message, refused=False, granted=registered)
+        )
+    if named == expected:
+        return named
     groups = ", ".join(group[:200] for group in named.groups[:5])
     return Obstacle(
         "SetPermissionFailed",

@@ -101,9 +101,7 @@ class Request:
                 f"spec.rotation.validity: {error}: write a Go duration such as 24h or 8640h"
             ) from None
         if not SHORTEST <= validity <= LONGEST:
-            raise InvalidSpec(
-                f"spec.rotation.validity: {text} is not within 10m and 1193046h28m16s: choose a life in between"
-            )
+            raise InvalidSpec(f"spec.rotation.validity: {text} must be between 10m and 1193046h28m16s")
         return cls(tuple(sorted(spec.audiences)), int(validity.total_seconds()))
 
     def render(self) -> str:

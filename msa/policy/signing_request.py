@@ -42,6 +42,10 @@ _ALGORITHMS: Final = {
 """Contents of AlgorithmIdentifier. No other key is loaded: for some the library warns."""
 
 
+_OVERSIZED: Final = "oversized:"
+"""Instead of a longer text; no base64 has a colon."""
+
+
 class NotPEM(ValueError):
     """It is not one PEM block of a certificate request."""
 
@@ -104,9 +108,15 @@ def read(text: str) -> Asked:
     )
 
 
+def shortened(text: str) -> str:
+    """The text, or where it is longer than any that is approved, a mark that tells how long."""
+    return text if len(text) <= _LONGEST else f"{_OVERSIZED}{len(text)}"
+
+
 def _unwrap(text: str) -> bytes:
-    if len(text) > _LONGEST:
-        raise NotPEM(f"{len(text)} characters, where {_LONGEST} are enough for any key")
+    text = shortened(text)
+    if text.startswith(_OVERSIZED):
+        raise NotPEM(f"{text.removeprefix(_OVERSIZED)} characters, where {_LONGEST} are enough for any key")
     try:
         block = b64decode(text, validate=True)
     except ValueError:

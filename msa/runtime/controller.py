@@ -165,7 +165,7 @@ class Controller:
                 self._results["terminal"].inc()
                 self._terminal.inc()
                 self._forget(key)
-                _log.info("reconcile_refused", reason=reason)
+                _log.debug("reconcile_refused", reason=reason)  # who refused has said more of it
             case RequeueAfter(seconds=seconds):
                 self._results["requeue_after"].inc()
                 self._forget(key)

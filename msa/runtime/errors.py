@@ -23,6 +23,12 @@ class ApiError(Exception):
         self.message = message[:500]
         self.code = code
 
+    def explain(self, why: str) -> None:
+        """Adds to the message what is known of the cause; nothing where that is empty."""
+        if why:
+            self.message = f"{self.message}: {why}" if self.message else why
+            self.args = (self.message,)
+
 
 class Expired(ApiError):
     """410: the version asked for is no longer kept; list again."""
@@ -120,6 +126,12 @@ class Network(ApiError):
     """No answer: refused, reset, timed out, cut in the middle, TLS failure."""
 
     reason = "Network"
+
+
+class Silent(Network):
+    """A stream brought no byte for its whole inactivity time: it is dead, or has nothing to say."""
+
+    reason = "Silent"
 
 
 class Refused(Network):

@@ -52,7 +52,7 @@ def parse_address(text: str) -> tuple[str | None, int] | None:
         return None
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the highest port there is
-        raise ValueError(f"{text!r} is no bind address like :8080 or 127.0.0.1:8080")
+        raise ValueError(f"{text!r} is not a valid address to listen on, such as :8080 or 127.0.0.1:8080")
     return host.strip("[]") or None, int(port)
 
 

@@ -23,8 +23,8 @@ from msa.runtime.store import Change, Index, Store, StoreWriter, key_of
 T = TypeVar("T", bound=KubeObject)
 Handler = Callable[[Change[T]], None]
 
-SILENCE_SECONDS = 200.0
-"""Twice the inactivity after which a stream counts as dead: by then there was at least an attempt to reconnect."""
+SILENCE_SECONDS = 130.0
+"""Twice the inactivity after which a silent stream is opened anew: by then there was at least an attempt."""
 
 _log = structlog.get_logger(__name__)
 

@@ -45,7 +45,7 @@ class WatchStream(Protocol[T]):
         An empty sequence means that the server ended the stream in good order.
 
         Raises:
-            ApiError: Network when the connection broke, was cut in mid-line or stayed silent for longer than the stream's
+            ApiError: Network when the connection broke or was cut in mid-line; Silent when no byte came for as long as the stream's
                 inactivity limit; Decode when a line is no watch event.
         """
         ...
@@ -57,6 +57,11 @@ class ListWatch(Protocol[T]):
     @property
     def resource(self) -> str:
         """`plural.group`, for logs and metrics."""
+        ...
+
+    @property
+    def server(self) -> str:
+        """Which server requests go to now: another text, another server, whose versions are not to be compared with the former's."""
         ...
 
     async def list(self, *, resource_version: str = "", limit: int = 0, continue_token: str = "") -> Page[T]:

@@ -33,7 +33,11 @@ _log = structlog.get_logger(__name__)
 
 @frozen
 class ObjectReference:
-    """The object that an Event is about."""
+    """The object that an Event is about.
+
+    Attributes:
+        namespace: "" for an object that is cluster-scoped.
+    """
 
     api_version: str
     kind: str

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from random import Random
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -10,7 +11,7 @@ import structlog
 from attrs import define, frozen
 
 from msa.runtime.backoff import StreamBackoff
-from msa.runtime.errors import AnswerTooLarge, ApiError, Network, classify
+from msa.runtime.errors import AnswerTooLarge, ApiError, Silent, classify
 from msa.runtime.events import (
     Added,
     Bookmark,
@@ -28,12 +29,16 @@ from msa.runtime.result import Key
 from msa.runtime.slices import Slices
 from msa.runtime.states import (
     Broke,
+    Checked,
+    Checking,
     Ended,
     Listed,
     Method,
+    Moved,
     NoBookmark,
     Outcome,
     Position,
+    Quiet,
     State,
     Syncing,
     Waited,
@@ -49,8 +54,11 @@ _PAGE = 500
 _SMALLER = 8
 _QUIET_SECONDS = 10.0
 _SYNC_SECONDS = 60.0
-_SHORTEST_WATCH, _LONGEST_WATCH = 300, 600
-_DEAD_SECONDS = 150.0
+_SHORTEST_WATCH, _LONGEST_WATCH, _BRIEF_WATCH = 300, 600, 50
+_LATE_SECONDS = 5.0
+"""What comes so late may have been held back until the end of the watch; the server itself sends a bookmark 2 s before it."""
+
+_DEAD_SECONDS = 100.0
 """Of silence on an open watch. A transport gives up earlier; one that has forgotten the stream never does."""
 
 _log = structlog.get_logger(__name__)
@@ -128,6 +136,8 @@ class Reflector(Generic[T]):
         self._metrics = metrics
         self._backoff = StreamBackoff(rng)
         self._log = _log.bind(resource=source.resource)
+        self._server = ""
+        self._held_back = False
         self.heard = Heard(at=math.inf, well=math.inf)
         self.interruptions = 0
 
@@ -142,6 +152,15 @@ class Reflector(Generic[T]):
             position = step(position, outcome)
 
     async def _perform(self, state: State) -> Outcome:
+        if isinstance(state, Syncing):
+            self._server = self._source.server
+        elif isinstance(state, (Checking, Watching)) and self._server != self._source.server:
+            return Moved()
+        outcome = await self._attempt(state)
+        moved = self._server != self._source.server and not isinstance(state, Waiting)
+        return Moved() if moved else outcome
+
+    async def _attempt(self, state: State) -> Outcome:
         try:
             match state:
                 case Waiting(least=least):
@@ -150,10 +169,14 @@ class Reflector(Generic[T]):
                     return await self._stream(version)
                 case Syncing(method=method, at_least=version):
                     return await self._list(version, _PAGE if method is Method.PAGES else 0)
-                case Watching(version=version):
-                    return await self._watch(version)
+                case Checking():
+                    return Checked((await self._source.list(limit=1)).resource_version)
+                case Watching(version=version, brief=brief):
+                    return await self._watch(version, _BRIEF_WATCH if brief else self._timeout())
         except ApiError as error:
-            return Broke(error, state.version if isinstance(state, Watching) else "")
+            if isinstance(state, Watching) and isinstance(error, Silent):
+                return Quiet(state.version, prompt=False, answered=False)
+            return Broke(error, state.version if isinstance(state, (Checking, Watching)) else "")
 
     async def _wait(self, least: float) -> Outcome:
         """A server that is back after an outage is asked at once, unless it said how long to wait."""
@@ -174,12 +197,30 @@ class Reflector(Generic[T]):
                 )
                 self.heard.error = error
                 self._on_failure(error)
-            case NoBookmark():
-                self._log.warning("watchlist_without_end", remedy="listing by pages from now on")
+            case NoBookmark(answered=answered):
+                self._log.warning(
+                    "watchlist_without_end", answered=answered, remedy="listing by pages from now on"
+                )
+            case Quiet(answered=answered):
+                self._tell_silence(answered=answered)
+            case Moved():
+                self.interruptions += 1
+                self._log.info("server_changed", server=self._source.server, remedy="listing anew")
             case Listed() | Ended():
                 self._heard_well()
-            case Waited():
+            case Checked() | Waited():
                 pass
+
+    def _tell_silence(self, *, answered: bool) -> None:
+        """That a stream is silent is no fault; that nothing of an answer comes while other requests are answered is told once."""
+        self._log.debug("watch_renewed", answered=answered)
+        if not answered and not self._held_back:
+            self._log.warning(
+                "watch_held_back",
+                problem="the API server's answer to a watch did not begin: a proxy may be buffering answers",
+                remedy="switch off buffering for the API server in the proxy; until then changes are seen late",
+            )
+        self._held_back = not answered
 
     async def _list(self, version: str, limit: int) -> Outcome:
         objects: list[T] = []
@@ -220,17 +261,20 @@ class Reflector(Generic[T]):
 
     async def _stream(self, version: str) -> Outcome:
         """A streaming list that goes on as a watch on the same connection (KEP-3157)."""
-        opened = self._source.watch(
-            resource_version=version, initial_events=True, timeout_seconds=self._timeout()
-        )
-        async with opened as stream:
+        timeout = self._timeout()
+        opened = self._source.watch(resource_version=version, initial_events=True, timeout_seconds=timeout)
+        async with AsyncExitStack() as stack:
             start = anyio.current_time()
+            with anyio.move_on_after(_QUIET_SECONDS) as opening:
+                stream = await stack.enter_async_context(opened)
+            if opening.cancelled_caught:
+                return NoBookmark(answered=False)
             initial = await self._initial_events(stream)
             if initial is None:
                 return NoBookmark()
             self._metrics.lists.labels(self._source.resource, "watchlist").inc()
             await self._sink.replace(initial.objects, initial.version)
-            return await self._follow(stream, initial.version, start, initial.rest)
+            return await self._follow(stream, initial.version, start + timeout, initial.rest)
 
     async def _initial_events(self, stream: WatchStream[T]) -> "_Initial[T] | None":
         """All initial events, None when they did not end in time."""
@@ -263,29 +307,29 @@ class Reflector(Generic[T]):
                             raise refusal(status)
         return None
 
-    async def _watch(self, version: str) -> Outcome:
-        opened = self._source.watch(
-            resource_version=version, initial_events=False, timeout_seconds=self._timeout()
-        )
-        start = anyio.current_time()
+    async def _watch(self, version: str, seconds: int) -> Outcome:
+        opened = self._source.watch(resource_version=version, initial_events=False, timeout_seconds=seconds)
+        end = anyio.current_time() + seconds
         async with opened as stream:
-            return await self._follow(stream, version, start)
+            return await self._follow(stream, version, end)
 
     async def _follow(
-        self, stream: WatchStream[T], version: str, start: float, batch: Sequence[WatchEvent[T]] = ()
+        self, stream: WatchStream[T], version: str, end: float, batch: Sequence[WatchEvent[T]] = ()
     ) -> Outcome:
         """Reads until the stream ends; an error takes along the version up to which all is well.
 
-        `batch` has been read already, and may hold an error as any other.
+        `batch` has been read already, and may hold an error as any other. `end` is when the server shall end it.
         """
         self._metrics.watches.labels(self._source.resource).inc()
         # The server has taken the request: it is well, and may have nothing to say for minutes.
         self._heard_well()
+        start = self.heard.at
         counter = self._metrics.watch_events.labels(self._source.resource)
-        events = 0
+        events, prompt = 0, False
         try:
             while batch := batch or await self._next(stream):
                 self._heard_well()
+                prompt |= self.heard.at < end - _LATE_SECONDS
                 counter.inc(len(batch))
                 events += len(batch)
                 good, failure = _until_failure(batch)
@@ -294,14 +338,16 @@ class Reflector(Generic[T]):
                 if failure is not None:
                     return Broke(refusal(failure), version)
                 batch = ()
+        except Silent:
+            return Quiet(version, prompt)
         except ApiError as error:
             return Broke(error, version)
-        return Ended(version, events, anyio.current_time() - start)
+        return Ended(version, events, anyio.current_time() - start, prompt)
 
     async def _next(self, stream: WatchStream[T]) -> Sequence[WatchEvent[T]]:
         with anyio.move_on_after(_DEAD_SECONDS):
             return await stream.receive()
-        raise Network(f"the watch said nothing for {_DEAD_SECONDS:.0f} s")
+        raise Silent(f"the watch said nothing for {_DEAD_SECONDS:.0f} s")
 
     async def _receive(self, stream: WatchStream[T], seconds: float) -> Sequence[WatchEvent[T]]:
         """The next events; none when the stream ended, or said nothing for so long."""

@@ -4,6 +4,7 @@ An exception takes the process down by itself, since all tasks are in one task g
 nobody, so it does too; whoever starts the process again (the kubelet, say) then gives all of them a clean start.
 """
 
+import errno
 import gc
 import math
 import os
@@ -24,7 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from msa.runtime.connectivity import Connectivity
 from msa.runtime.controller import Controller
 from msa.runtime.health import Check, LoopLag, observe_garbage_collection, report
-from msa.runtime.http import Response, parse_address, serve
+from msa.runtime.http import Response, Route, parse_address, serve
 from msa.runtime.informer import Informer
 from msa.runtime.leader import LeaderElector
 from msa.runtime.metrics import Metrics
@@ -239,20 +240,8 @@ class Supervisor:
     async def _start_servers(self, tasks: anyio.abc.TaskGroup) -> None:
         livez = partial(report, self._alive())
         readyz = partial(report, tuple(_readiness(informer) for informer in self.informers))
-        servers = (
-            ("--metrics-bind-address", self.addresses.metrics, {"/metrics": self._scrape}),
-            (
-                "--health-probe-bind-address",
-                self.addresses.health,
-                {"/healthz": livez, "/livez": livez, "/readyz": readyz},
-            ),
-        )
-        for flag, text, routes in servers:
-            try:
-                if (address := parse_address(text)) is not None:
-                    await tasks.start(serve, address, routes)
-            except (ValueError, OSError) as error:
-                raise StartError(f"{flag}={text}: {error}") from None
+        probes = {"/healthz": livez, "/livez": livez, "/readyz": readyz}
+        await serve_at(tasks, self.addresses, metrics={"/metrics": self._scrape}, health=probes)
 
     async def _scrape(self) -> Response:
         self.series.note(controller.queue for controller in self.controllers)
@@ -263,3 +252,44 @@ class Supervisor:
 
 def _readiness(informer: Informer[Any]) -> Check:
     return lambda _now: informer.not_synced()
+
+
+async def serve_at(
+    tasks: anyio.abc.TaskGroup,
+    addresses: Addresses,
+    *,
+    metrics: Mapping[str, Route],
+    health: Mapping[str, Route],
+) -> None:
+    """Starts to serve both.
+
+    Raises:
+        StartError: an address cannot be had.
+    """
+    servers = (
+        ("--metrics-bind-address", addresses.metrics, metrics),
+        ("--health-probe-bind-address", addresses.health, health),
+    )
+    for flag, text, routes in servers:
+        try:
+            if (address := parse_address(text)) is not None:
+                await tasks.start(serve, address, routes)
+        except ValueError as error:
+            raise StartError(f"{flag}: {error}") from None
+        except OSError as error:
+            raise StartError(f"{flag}={text}: {_told(error, text)}") from None
+
+
+def _told(error: OSError, address: str) -> str:
+    """Why it cannot be had, in words. anyio says it in a group of its own where a name stands for several addresses."""
+    host, _, port = address.rpartition(":")
+    cause = error.__cause__ if error.errno is None and isinstance(error.__cause__, OSError) else error
+    match cause.errno:
+        case errno.EADDRINUSE:
+            return f"port {port} is already in use"
+        case errno.EACCES | errno.EPERM:
+            return f"this user may not listen on port {port}"
+        case errno.EADDRNOTAVAIL:
+            return f"this machine does not have the address {host}"
+        case _:
+            return cause.strerror or "it cannot be listened on"

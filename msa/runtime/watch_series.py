@@ -30,7 +30,7 @@ class WatchSeries(Collector):
     def collect(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "msa_watch_age_seconds",
-            "Time since an event, a bookmark or a list showed that the copy was not behind; below 100 s while all is well.",
+            "Time since an event, a bookmark or a list showed that the copy was not behind; below 70 s while all is well.",
             labels=("resource",),
         )
         for resource, age in self._noted.items():

@@ -141,7 +141,9 @@ def test_a_credential_reaches_the_clusters_profile_and_the_plugin_hands_it_out(c
         "x-k8s.io/cluster-manager": "open-cluster-management",
         "open-cluster-management.io/cluster-name": cluster,
     }
-    apply(consumers.hub, profile)
+    spec = {"clusterSet": "global"}
+    group = "cluster.open-cluster-management.io/v1beta2"
+    apply(consumers.hub, body(group, "ManagedClusterSetBinding", "global", _CONSUMERS, spec=spec), profile)
     create(consumers, "shared")
     wait_ready(consumers, "shared")
     label = f"{names.LABEL_SYNC_TO_PROFILE}=true"

@@ -303,6 +303,14 @@ def test_a_tenant_who_may_only_create_profiles_gets_no_token_and_the_identity_sa
     hub.kubectl("delete", PROFILES, "c1", "-n", "tenant")
 
 
+def test_a_token_that_can_be_used_no_more_is_not_copied(hub: ProfilesHub, made: str) -> None:
+    said = {"type": "Ready", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    for status, reason, token in (("False", "TokenExpired", ""), ("True", "TokenFresh", "one")):
+        conditions = [{**said, "status": status, "reason": reason}]
+        hub.patch(MSA, "c1", "argocd", {"status": {"conditions": conditions}}, "--subresource=status")
+        hub.wait_token("argo", made, token)
+
+
 def test_thousands_of_hostile_profiles_cost_others_nothing(hub: ProfilesHub, made: str) -> None:
     ensure_namespace(hub.cluster, "hostile")
     many = [body("multicluster.x-k8s.io/v1alpha1", "ClusterProfile", "c1", "hostile")]

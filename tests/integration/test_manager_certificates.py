@@ -81,6 +81,7 @@ def test_what_a_clusters_own_agent_may_ask_for_is_approved_and_signed(
     assert b"BEGIN CERTIFICATE" in certificates.certificate(name)
     assert certificates.decided(name) == ["Approved"]
     certificates.wait_event(name, "Approved")
+    assert "approved for the agent of addon" in certificates.described(name)
     assert manager.value("msa_csr_decisions_total", decision="approved") == before + 1
 
 

@@ -1,6 +1,7 @@
 """How the manager starts and ends: what it needs of the hub, what may come later, and the mode in which it has nothing to do."""
 
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,19 +78,34 @@ def test_without_what_it_needs_it_says_in_one_line_what_is_missing(
     with _without(plane, *missing):
         ended = subprocess.run(replica.command(), capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+    started, line = ended.stderr.splitlines()
+    assert '"event":"starting"' in started
     assert line.startswith("msa manager: ")
     assert [crd for crd in _NEEDED if crd in line.replace("/v1", "")] == [*missing], line
 
 
-def test_a_hub_that_does_not_answer_is_told_in_one_line(plane: Cluster, tmp_path: Path) -> None:
+def test_a_hub_that_is_away_is_waited_for(plane: Cluster, tmp_path: Path) -> None:
+    """As after a power cut: the manager is alive, not ready, and no restart of its container costs time when the hub is back."""
     (port,) = free_ports(1)
     nobody = redirect(plane.kubeconfig, port, to=tmp_path / "kubeconfig")
     replica = Replica(plane, "nobody", kubeconfig=nobody)
-    ended = subprocess.run(replica.command(), capture_output=True, text=True, timeout=60, check=False)
+    replica.start()
+    assert wait_until(lambda: replica.said("waiting_for_api_server"), PATIENCE)
+    assert replica.alive()
+    assert not replica.ready()
+    replica.send(signal.SIGTERM)
+    assert replica.wait() == 0
+
+
+def test_a_port_that_is_taken_is_told_before_anything_else_is_done(plane: Cluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        replica = Replica(plane, "taken", kubeconfig=plane.folder / "missing", ports=(port, *free_ports(1)))
+        ended = subprocess.run(replica.command(), capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
-    assert line.startswith(f"msa manager: the hub at https://127.0.0.1:{port} does not answer: ")
+    assert ended.stderr == (
+        f"msa manager: --health-probe-bind-address=127.0.0.1:{port}: port {port} is already in use\n"
+    )
 
 
 @pytest.fixture

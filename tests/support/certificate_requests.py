@@ -85,6 +85,10 @@ class Certificates:
         )
         return [event["reason"] for event in json.loads(text)["items"]]
 
+    def described(self, name: str) -> str:
+        """What people see of it."""
+        return self.hub.kubectl("describe", "csr", name)
+
     def wait_event(self, name: str, reason: str) -> None:
         """An Event with that reason, and none with another."""
         assert wait_until(lambda: self.reasons(name) != [], PATIENCE), self.get(name)

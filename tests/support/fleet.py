@@ -216,7 +216,7 @@ class Fleet:
     def approved(self, request: SigningRequest) -> None:
         self.observed.append(("approved", request.metadata.name))
 
-    def doubted(self, request: SigningRequest, doubt: Doubt) -> None:
+    def doubted(self, request: SigningRequest, doubt: Doubt, *, logged: bool) -> None:
         self.observed.append(("doubted", request.metadata.name, doubt.reason))
 
     def _begin(self) -> None:

@@ -98,6 +98,9 @@ class Replica:
     def ready(self) -> bool:
         return self._ask(self.ports[0], "readyz") is not None
 
+    def alive(self) -> bool:
+        return self._ask(self.ports[0], "livez") is not None
+
     def wait_ready(self) -> None:
         assert wait_until(self.ready, PATIENCE), self.log.read_text()[-2000:]
 

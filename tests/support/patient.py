@@ -4,7 +4,9 @@ import anyio
 
 
 class Patient:
-    """Implements `rest` of `ListWatch` and `LeaseLock`: nobody calls before the time is over, unless a test does with `come_back`."""
+    """Implements `server` and `rest` of `ListWatch` and `LeaseLock`: nobody calls before the time is over, unless a test does with `come_back`."""
+
+    server = "https://one"
 
     def __init__(self) -> None:
         self._back = anyio.Event()

@@ -27,12 +27,12 @@ from msa.runtime.events import (
     Status,
     WatchEvent,
 )
-from msa.runtime.ports import Page
+from msa.runtime.ports import Page, WatchStream
 from tests.support.patient import Patient
 from tests.support.wire import Meta, Thing, Wire, lines_of, pad
 
 _BOOKMARK_SECONDS = 60.0
-_INACTIVITY_SECONDS = 100.0
+_INACTIVITY_SECONDS = 65.0
 _STEPS_BACK = 3
 _LARGEST_PAGE = 2
 
@@ -86,7 +86,7 @@ class ScriptedServer(Patient):
 
     resource = "things.test"
 
-    def __init__(self, *, streams_lists: bool = True) -> None:
+    def __init__(self, *, streams_lists: bool = True, bookmarks: bool = True) -> None:
         super().__init__()
         self.objects: dict[str, Thing] = {}
         self.version = 1
@@ -96,6 +96,7 @@ class ScriptedServer(Patient):
         self.requests: list[str] = []
         self.must_list = False
         self.estranged = False
+        self.bookmarks = bookmarks
         self._streams_lists = streams_lists
         self._history: list[tuple[int, WatchEvent[Thing]]] = []
         self._changed = anyio.Event()
@@ -126,19 +127,29 @@ class ScriptedServer(Patient):
         self.compacted = self.version
         self._history.clear()
 
-    def restore(self, version: int) -> None:
-        """Comes back as it was at an older version, without history; every connection breaks."""
+    def restore(self, version: int, *, cut: bool = True) -> None:
+        """Comes back as it was at an older version, without history; every connection breaks, if no load balancer keeps it."""
         self.states = {number: state for number, state in self.states.items() if number <= version}
         self.objects, self.version = self.states[version], version
-        self._timeline += 1
+        self._timeline += cut
         self.estranged = True
+        self.compact()
+        self._wake()
+
+    def become_another(self, name: str) -> None:
+        """From now on requests go to another server, which has nothing; streams of the former one end."""
+        self.server = name
+        self.objects, self.version = {}, 1
+        self.states = {1: self.objects}
+        self._timeline += 1
         self.compact()
         self._wake()
 
     async def list(
         self, *, resource_version: str = "", limit: int = 0, continue_token: str = ""
     ) -> Page[Thing]:
-        self.requests.append(f"list rv={resource_version} continue={continue_token}")
+        look = " limit=1" if limit == 1 else ""
+        self.requests.append(f"list rv={resource_version} continue={continue_token}{look}")
         await anyio.sleep(0.01)
         self._fail_request()
         if resource_version not in ("", "0"):
@@ -149,20 +160,20 @@ class ScriptedServer(Patient):
         things = sorted(self.states[version].items())
         end = start + _LARGEST_PAGE if limit else len(things)
         more = f"{end}/{version}" if end < len(things) else ""
-        self.must_list &= bool(more)
+        self.must_list &= bool(more) or limit == 1
         return Page([thing for _name, thing in things[start:end]], str(version), more)
 
     @asynccontextmanager
     async def watch(
         self, *, resource_version: str, initial_events: bool, timeout_seconds: int
-    ) -> AsyncIterator["_Stream"]:
+    ) -> AsyncIterator[WatchStream[Thing]]:
         self.requests.append(f"watch rv={resource_version} initial={initial_events}")
         await anyio.sleep(0.01)
         assert initial_events or not self.must_list, "who was told that its version is of no use lists anew"
         self._fail_request()
         if initial_events and not self._streams_lists:
             raise errors.Invalid("sendInitialEvents is forbidden", code=422)
-        if resource_version:
+        if resource_version and initial_events:
             self._check_reached(int(resource_version))
         if not initial_events:
             self._check_kept(int(resource_version))
@@ -203,7 +214,8 @@ class ScriptedServer(Patient):
         if version < self.compacted:
             self.must_list = True
             raise errors.Expired("too old resource version", code=410)
-        self.estranged = False
+        if version <= self.version:  # else it is taken with 200, and silence: nobody has noticed anything
+            self.estranged = False
 
     def _has_said(self, events: Sequence[WatchEvent[Thing]]) -> None:
         for event in events:
@@ -254,7 +266,7 @@ class _Stream:
                 raise errors.Network("reset")
             case Fault.SILENT:
                 await anyio.sleep(_INACTIVITY_SECONDS)
-                raise errors.Network("no byte arrived in time")
+                raise errors.Silent("no byte arrived in time")
             case Fault.EMPTY:
                 self._wire.close()
             case Fault.NO_END:
@@ -292,7 +304,14 @@ class _Stream:
             events.append(Bookmark(BookmarkObject(end)))
         return events
 
+    @property
+    def _ahead(self) -> bool:
+        """The client's version is of another history: the server says nothing until it gets there, no bookmark either."""
+        return self._version is not None and self._version > self._server.version
+
     def _events(self, version: int) -> Sequence[WatchEvent[Thing]]:
+        if self._ahead:
+            return []
         self._version = self._server.version
         if version < self._server.compacted and version != self._version:
             return [_AS_EVENT[Fault.GONE_EVENT]]
@@ -302,11 +321,14 @@ class _Stream:
 
     async def _wait(self) -> None:
         changed = self._server._changed
-        with anyio.move_on_after(min(_BOOKMARK_SECONDS, self._ends - anyio.current_time())):
+        quiet = _INACTIVITY_SECONDS if self._ahead or not self._server.bookmarks else _BOOKMARK_SECONDS
+        with anyio.move_on_after(min(quiet, self._ends - anyio.current_time())):
             await changed.wait()
             return
         if anyio.current_time() >= self._ends:
             self._wire.close()
+        elif quiet == _INACTIVITY_SECONDS:
+            raise errors.Silent("no byte arrived in time")
         else:
             self._wire.send(lines_of([self._bookmark()]))
 

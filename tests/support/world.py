@@ -40,6 +40,8 @@ class World:
         rounding: how much later than the token itself the answer says that it expires.
         crash_at: number of the write that fails, once.
         error: what every write fails with, while it is set.
+        admit: what admission makes of a Secret.
+        keep: what is stored of a status.
         told: called with the name of each object that comes or changes.
         writes: what was written, in order.
         tokens: when each identity was issued one.
@@ -58,6 +60,8 @@ class World:
     crash_at: int | None = None
     error: ApiError | None = None
     told: Callable[[Key], None] = lambda _key: None
+    admit: Callable[[Credential], Credential] = lambda stored: stored
+    keep: Callable[[Status], Status] = lambda status: status
     writes: list[str] = field(factory=list)
     tokens: dict[str, list[datetime]] = field(factory=lambda: defaultdict(list))
     gaps: list[str] = field(factory=list)
@@ -129,15 +133,18 @@ class World:
             raise NotFound(name)
         return StoredSecret(found, ("kubectl-edit",))
 
-    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
+    async def rehearse_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> None:
+        raise NotImplementedError
+
+    async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> Credential:
         return self._secret("secret", identity, content)
 
     async def patch_secret(
         self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
-    ) -> str:
+    ) -> Credential:
         return self._secret("patch secret", identity, content)
 
-    def _secret(self, what: str, identity: ManagedServiceAccount, content: SecretContent) -> str:
+    def _secret(self, what: str, identity: ManagedServiceAccount, content: SecretContent) -> Credential:
         version, name = self._write(what), identity.metadata.name
         old = self.credentials.get(f"cluster1/{name}")
         if old is not None and old.claims is not None and old.claims.expires_at <= self.now() + self.skew:
@@ -148,9 +155,10 @@ class World:
             assert old is not None
             assert old.token is not None
             facts = old.token
-        StoreWriter(self.credentials).put(written(identity, content, facts, version))
+        stored = self.admit(written(identity, content, facts, version))
+        StoreWriter(self.credentials).put(stored)
         self.told(Key(name))
-        return version
+        return stored
 
     async def revoke_secret(self, stored: Credential) -> str:
         version = self._write("revoke secret")
@@ -164,13 +172,12 @@ class World:
     async def released_at(self) -> datetime | None:
         return self.released
 
-    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> str:
-        version = self._write("status")
-        StoreWriter(self.identities).put(
-            replace(identity, status=status, metadata=replace(identity.metadata, resource_version=version))
-        )
+    async def patch_status(self, identity: ManagedServiceAccount, status: Status) -> ManagedServiceAccount:
+        metadata = replace(identity.metadata, resource_version=self._write("status"))
+        stored = replace(identity, status=self.keep(status), metadata=metadata)
+        StoreWriter(self.identities).put(stored)
         self.told(Key(identity.metadata.name))
-        return version
+        return stored
 
     async def identity_lives(self, name: str) -> bool:
         return name in self.unreadable

@@ -14,7 +14,7 @@ from msa.agent.keyset import KeySet
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.reconciler import TokenReconciler
 from msa.api import names
-from msa.api.core import IssuedToken, Secret, ServiceAccount
+from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import ObjectMeta
 from msa.policy.rotation import Request
@@ -195,7 +195,7 @@ async def test_an_expired_token_is_asked_for_at_least_every_minute(world: World)
 
 async def test_a_refusal_right_after_the_account_was_made_is_told_and_counted_once(world: World) -> None:
     class Taken(World):
-        async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> str:
+        async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> Credential:
             raise AlreadyExists("a Secret of that name is there")
 
         async def read_secret(self, name: str) -> StoredSecret:

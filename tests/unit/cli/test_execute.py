@@ -45,8 +45,7 @@ async def run():
 async def end():
     THE_END
 
-logs.configure("info")
-execute("agent", run)
+execute("agent", run, logs.configure("info"))
 """
 
 

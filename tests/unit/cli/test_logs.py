@@ -1,7 +1,9 @@
 import io
 import json
 import logging
+import signal
 
+import anyio
 import pytest
 import structlog
 
@@ -64,3 +66,27 @@ def test_the_level_is_kept_and_other_libraries_only_warn() -> None:
     structlog.get_logger().debug("ours")
     assert "chatter" not in out.getvalue()
     assert "ours" in out.getvalue()
+
+
+def test_each_line_has_its_keys_in_the_same_order() -> None:
+    out = io.StringIO()
+    logs.configure("info", out)
+    structlog.get_logger().info("written", verb="create", cluster="c1")
+    structlog.get_logger().info("written", cluster="c1", verb="create")
+    keys = [list(json.loads(line)) for line in out.getvalue().splitlines()]
+    assert keys == [["timestamp", "level", "event", "cluster", "verb"]] * 2
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_signals_change_the_level_of_loggers_that_exist_already_and_back() -> None:
+    out = io.StringIO()
+    threshold = logs.configure("info", out)
+    log = structlog.get_logger().bind(resource="things")
+    threshold.listen()
+    for number, event in ((signal.SIGUSR1, "loud"), (signal.SIGUSR2, "quiet"), (signal.SIGUSR1, "again")):
+        signal.raise_signal(number)
+        await anyio.sleep(0.01)
+        log.debug(event)
+    events = [json.loads(line)["event"] for line in out.getvalue().splitlines()]
+    assert [event for event in events if event != "log_level_changed"] == ["loud", "again"]
+    assert events.count("log_level_changed") == 3

@@ -1,17 +1,26 @@
 """Certificate signing requests, with a scripted hub: which are approved, which are looked at again, and what is told of them."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 
 from msa.api.certificates import SigningRequest, SigningRequestStatus
 from msa.api.cluster import ClusterSpec
 from msa.api.meta import Condition
 from msa.hub.approval import SELECTOR, ApprovalReconciler
+from msa.hub.telemetry import Telemetry
 from msa.policy.doubts import Reason
 from msa.runtime.errors import ApiError, Conflict, Forbidden, NotFound
+from msa.runtime.metrics import Metrics
+from msa.runtime.recorder import EventRecorder
 from msa.runtime.result import Done, Key, Terminal
+from tests.conftest import START
 from tests.support.candidates import ADDON, CLUSTER, TENTH_USER, asked, candidate
 from tests.support.fleet import Fleet, with_
+from tests.support.sent import Sent
 
 REQUEST = with_(candidate().request, uid="csr-uid")
 NAME = Key(REQUEST.metadata.name)
@@ -26,7 +35,15 @@ def fleet(fleet: Fleet) -> Fleet:
 
 
 def _reconciler(fleet: Fleet) -> ApprovalReconciler:
-    return ApprovalReconciler(fleet.requests, fleet.clusters, fleet.addons, fleet, fleet)
+    return ApprovalReconciler(
+        fleet.requests,
+        fleet.clusters,
+        fleet.addons,
+        fleet,
+        fleet,
+        lambda request: request.spec.request or None,
+        START,
+    )
 
 
 async def test_an_honest_request_is_approved_once_and_told_once(fleet: Fleet) -> None:
@@ -42,7 +59,8 @@ async def test_an_honest_request_is_approved_once_and_told_once(fleet: Fleet) ->
     [
         (replace(REQUEST, spec=replace(REQUEST.spec, signer_name="example.com/s")), Reason.SIGNER),
         (replace(REQUEST, spec=replace(REQUEST.spec, request=asked(TENTH_USER))), Reason.COMMON_NAME),
-        (replace(REQUEST, spec=replace(REQUEST.spec, request="")), Reason.NOT_PEM),
+        (replace(REQUEST, spec=replace(REQUEST.spec, request="bm8=")), Reason.NOT_PEM),
+        (replace(REQUEST, spec=replace(REQUEST.spec, request="")), Reason.TOO_MANY),
         (
             with_(
                 REQUEST,
@@ -153,6 +171,21 @@ async def test_an_approval_that_the_hub_refuses_is_a_failure_and_not_told_as_don
     with pytest.raises(Forbidden):
         await _reconciler(fleet)(NAME)
     assert not fleet.observed
+
+
+@pytest.mark.parametrize(("age", "line"), [(timedelta(minutes=2), "debug"), (timedelta(), "warning")])
+async def test_what_an_earlier_process_has_logged_is_logged_no_more_and_the_rest_in_one_line(
+    fleet: Fleet, logged: list[Any], age: timedelta, line: str
+) -> None:
+    fleet.put(UNACCEPTED, with_(REQUEST, creation_timestamp=START - age))
+    metrics = Metrics(CollectorRegistry())
+    telemetry = Telemetry(metrics, EventRecorder(Sent("events", []), fleet.now, metrics), "v1beta1")  # type: ignore[arg-type]  # never run
+    reconcile = ApprovalReconciler(
+        fleet.requests, fleet.clusters, fleet.addons, fleet, telemetry, lambda _request: asked(), START
+    )
+    for _ in range(3):
+        await reconcile(NAME)
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("csr_undecided", line)]
 
 
 def test_requests_of_other_addons_are_not_even_read() -> None:

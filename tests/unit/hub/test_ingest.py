@@ -54,7 +54,8 @@ def test_feedback_is_that_of_the_agents_deployment_alone() -> None:
     values = [
         _value("ready", type="Integer", integer=0),
         _value("available", type="String", string="False"),
-        _value("odd", type="Boolean", boolean=True),
+        _value("problem", type="Boolean", boolean=True),
+        _value("never heard of", type="Integer", integer=1),
     ]
     other = {"kind": "Deployment", "name": "other"}
     kept = keep_work(
@@ -63,7 +64,7 @@ def test_feedback_is_that_of_the_agents_deployment_alone() -> None:
             {"resourceMeta": DEPLOYMENT, "statusFeedback": {"values": values}},
         )
     )
-    assert kept.feedback == {"ready": 0, "available": "False", "odd": ""}
+    assert kept.feedback == {"ready": 0, "available": "False", "problem": ""}
 
 
 def test_what_could_not_be_applied_is_named_with_the_reason() -> None:

@@ -73,7 +73,7 @@ async def test_a_condition_that_changes_is_an_event_of_the_addon_and_a_warning_w
     ("told", "expected"),
     [
         (lambda telemetry: telemetry.approved(REQUEST), ("Normal", "Approved")),
-        (lambda telemetry: telemetry.doubted(REQUEST, DOUBT), ("Warning", "WrongSigner")),
+        (lambda telemetry: telemetry.doubted(REQUEST, DOUBT, logged=False), ("Warning", "WrongSigner")),
     ],
 )
 async def test_what_was_decided_on_a_request_is_an_event_of_it(
@@ -82,7 +82,7 @@ async def test_what_was_decided_on_a_request_is_an_event_of_it(
     (event,) = await _events(told, now)
     assert (event.type, event.reason) == expected
     assert event.regarding == ObjectReference(
-        "certificates.k8s.io/v1", "CertificateSigningRequest", "default", REQUEST.metadata.name, "csr-uid"
+        "certificates.k8s.io/v1", "CertificateSigningRequest", "", REQUEST.metadata.name, "csr-uid"
     )
 
 
@@ -100,7 +100,7 @@ async def _events(told: Tell, now: Callable[[], datetime]) -> list[EventRecord]:
     [
         (lambda telemetry: telemetry.approved(REQUEST), {"decision": "approved", "reason": ""}),
         (
-            lambda telemetry: telemetry.doubted(REQUEST, DOUBT),
+            lambda telemetry: telemetry.doubted(REQUEST, DOUBT, logged=False),
             {"decision": "undecided", "reason": "WrongSigner"},
         ),
     ],

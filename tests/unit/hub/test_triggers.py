@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import anyio
 import pytest
 from attrs import frozen
 from msgspec.structs import replace
@@ -66,7 +67,14 @@ async def queues() -> Queues:
 
 @pytest.fixture
 def triggers(hub: Fleet, queues: Queues) -> Triggers:
-    return Triggers(hub.caches, hub.requests, queues.addons, queues.fleet, queues.requests)
+    return Triggers(
+        hub.caches,
+        hub.requests,
+        lambda request: request.spec.request,
+        queues.addons,
+        queues.fleet,
+        queues.requests,
+    )
 
 
 def _request(name: str, status: SigningRequestStatus | None = None) -> SigningRequest:
@@ -97,12 +105,14 @@ async def test_a_cluster_or_its_addon_brings_the_cluster_and_its_open_requests(
     assert queues.keys == ({"c1"}, set(), {"open"})
 
 
-@pytest.mark.parametrize("item", [RoleBinding(OURS), Work(OURS, "", (), {}, ())], ids=["RoleBinding", "Work"])
+@pytest.mark.parametrize(
+    ("handler", "item"), [("binding", RoleBinding(OURS)), ("work", Work(OURS, "", (), {}, ()))]
+)
 @pytest.mark.parametrize("happens", [came, went])
 async def test_what_is_ours_in_a_clusters_namespace_brings_that_cluster(
-    triggers: Triggers, queues: Queues, item: Any, happens: Callable[[Any], Change[Any]]
+    triggers: Triggers, queues: Queues, handler: str, item: Any, happens: Callable[[Any], Change[Any]]
 ) -> None:
-    triggers.owned(happens(item))
+    getattr(triggers, handler)(happens(item))
     assert queues.keys == ({"c1"}, set(), set())
 
 
@@ -159,3 +169,63 @@ async def test_what_happens_on_one_cluster_goes_before_what_was_there_and_before
     assert queues.lanes == {Lane.INITIAL}
     triggers.addon(came(addon("c3")))
     assert queues.addons._dirty[Key("c3")] is Lane.LIVE
+
+
+async def test_updates_of_a_cluster_that_nothing_depends_on_bring_nothing_however_many_requests_wait(
+    triggers: Triggers, queues: Queues, hub: Fleet
+) -> None:
+    """500 undecided requests and 12 updates a second: what the cluster says of its health, its labels, its Lease."""
+    hub.put(*(_request(f"csr-{number}") for number in range(500)))
+    before = cluster()
+    for number in range(120):
+        after = with_(before, labels={"beat": str(number)}, resource_version=str(100 + number))
+        triggers.cluster(Change(key_of(before), before, after))
+        before = after
+    healthy = with_(addon("c1"), status=AddonStatus((Condition("Available", "True"),)))
+    sick = with_(addon("c1"), status=AddonStatus((Condition("Available", "False"),)))
+    for old, new in ((healthy, sick), (sick, healthy)) * 60:
+        triggers.addon(Change(key_of(new), old, new))
+    assert queues.keys == (set(), set(), set())
+
+
+async def test_requests_are_judged_again_when_their_cluster_is_accepted_or_their_addon_comes(
+    triggers: Triggers, queues: Queues
+) -> None:
+    accepted = cluster()
+    unaccepted = replace(accepted, spec=replace(accepted.spec, hub_accepts_client=False))
+    triggers.cluster(Change(key_of(accepted), unaccepted, accepted))
+    assert queues.keys == ({"c1"}, set(), {"open"})
+
+
+async def test_a_cluster_that_writes_on_and_on_is_looked_at_twice_a_second_and_another_at_once(
+    triggers: Triggers, queues: Queues
+) -> None:
+    looks = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(queues.addons.run)
+        for number in range(1200):  # 12 a second, for 100 s
+            old = with_(addon("c1"), status=AddonStatus(namespace=f"n{number}"))
+            new = with_(addon("c1"), status=AddonStatus(namespace=f"n{number + 1}"))
+            triggers.addon(Change(key_of(new), old, new))
+            if Key("c1") in queues.addons._dirty:
+                looks += 1
+                queues.addons.done(await queues.addons.get())
+            await anyio.sleep(1 / 12)
+        triggers.addon(came(addon("c2")))
+        assert Key("c2") in queues.addons._dirty
+        tasks.cancel_scope.cancel()
+    assert 100 < looks < 250
+
+
+async def test_a_flood_of_requests_of_one_cluster_waits_for_itself_alone(
+    triggers: Triggers, queues: Queues
+) -> None:
+    flood = [
+        with_(candidate(username="system:open-cluster-management:c2:a").request, name=f"f{n}")
+        for n in range(1000)
+    ]
+    for item in flood:
+        triggers.request(came(item))
+    triggers.request(came(_request("honest")))
+    assert len(queues.requests._dirty) <= 21
+    assert Key("honest") in queues.requests._dirty

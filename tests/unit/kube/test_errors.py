@@ -1,9 +1,11 @@
 """What is said of an error: by its class, in people's words, and when to come back."""
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -71,13 +73,18 @@ def test_an_html_page_is_named() -> None:
     assert "HTML" in from_answer(502, {}, b"\n<!doctype html><p>Bad gateway").message
 
 
-async def _failure(serve: Serve | None, scheme: str = "http", tls: ssl.SSLContext | None = None) -> str:
+async def _failure(
+    serve: Serve | None,
+    scheme: str = "http",
+    tls: ssl.SSLContext | None = None,
+    trust: ssl.SSLContext | None = None,
+) -> str:
     listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls) if serve is not None else None
     port = listening.sockets[0].getsockname()[1] if listening is not None else 1
-    trust = ssl.create_default_context() if scheme == "https" else None
+    trusted = trust or (ssl.create_default_context() if scheme == "https" else None)
 
     async def load() -> Credential:
-        return Credential(f"{scheme}://127.0.0.1:{port}", "", b"", trust, (), "")
+        return Credential(f"{scheme}://127.0.0.1:{port}", "", b"", trusted, (), "")
 
     transport = Transport(load, Metrics(CollectorRegistry()))
     await transport.open()
@@ -149,3 +156,24 @@ async def test_a_server_that_is_not_trusted_is_told_in_plain_words(tmp_path: Pat
     context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
     said = await _failure(_close, "https", context)
     assert said.startswith("127.0.0.1:PORT: the server's certificate is not trusted: ")
+
+
+def _ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """An authority whose certificates but its own have expired."""
+    authority = Authority.create(folder, "test")
+    monkeypatch.setattr("hack.pki._LIFE", timedelta(minutes=3))
+    return authority
+
+
+_DATE = r"expired at \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"
+
+
+async def test_an_expired_certificate_of_the_server_is_named_with_its_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _ended(tmp_path, monkeypatch).issue_server("server", ("127.0.0.1",))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    trust = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    said = await _failure(_close, "https", context, trust=trust)
+    assert re.search(f"certificate has expired: it {_DATE}", said), said

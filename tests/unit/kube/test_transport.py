@@ -5,6 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import chain, repeat
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -347,7 +348,7 @@ async def test_a_silent_watch_is_given_up(server: Server, transport: Transport) 
         resource_version="5", initial_events=False, timeout_seconds=5
     ) as stream:
         await stream.receive()
-        with pytest.raises(errors.Network, match="in time"):
+        with pytest.raises(errors.Silent, match="in time"):
             await stream.receive()
     await impatient.close()
 
@@ -390,3 +391,110 @@ async def test_the_skew_of_the_servers_clock_is_read_off_its_answers(
     server.answers = [_response("200 OK", b"{}", "Date: Wed, 01 Jan 2020 00:00:00 GMT")]
     await transport.send("GET", "/x")
     assert (transport.clock_skew or 0) < -86400
+
+
+class Switch:
+    """A kubeconfig that is rewritten."""
+
+    def __init__(self) -> None:
+        self.address, self.ca = "", b"ca"
+
+    async def load(self) -> Credential:
+        return Credential(self.address, "", self.ca, None, (), f"{self.address}{self.ca!r}")
+
+
+@pytest.mark.parametrize("change", ["address", "ca"])
+async def test_a_change_of_the_server_ends_its_streams_at_once_and_is_told_from_a_new_credential(
+    server: Server, change: str
+) -> None:
+    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _head: bytes) -> None:
+        writer.write(_stream(_LINE, ended=False))
+        await writer.drain()
+        await reader.read()
+
+    listening = await asyncio.start_server(server.handle, "127.0.0.1", 0)
+    switch = Switch()
+    switch.address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    transport = Transport(switch.load, Metrics(CollectorRegistry()))
+    await transport.open()
+    server.answers = [quiet]
+    before = transport.server
+    watch = _accounts(transport).watch(resource_version="5", initial_events=False, timeout_seconds=5)
+    async with watch as stream:
+        await stream.receive()
+        if change == "address":
+            switch.address = "http://127.0.0.1:1"
+        else:
+            switch.ca = b"another"
+        await transport.reload()
+        with anyio.fail_after(1):
+            assert await stream.receive() == ()
+    assert transport.server != before
+    await transport.close()
+    listening.close()
+
+
+async def test_a_new_token_for_the_same_server_ends_no_stream(server: Server, transport: Transport) -> None:
+    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _head: bytes) -> None:
+        writer.write(_stream(_LINE, ended=False))
+        await writer.drain()
+        await reader.read()
+
+    server.answers = [quiet]
+    before = transport.server
+    watch = _accounts(transport).watch(resource_version="5", initial_events=False, timeout_seconds=5)
+    async with watch as stream:
+        await stream.receive()
+        await transport.reload()
+        assert transport.server == before
+        with pytest.raises(TimeoutError), anyio.fail_after(0.1):
+            await stream.receive()
+
+
+async def test_a_stream_whose_answer_does_not_begin_is_silent_too(
+    server: Server, transport: Transport
+) -> None:
+    async def mute(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter, _head: bytes) -> None:
+        await reader.read()
+
+    async def load() -> Credential:
+        return transport.credential
+
+    impatient = Transport(load, Metrics(CollectorRegistry()), inactivity=0.2)
+    await impatient.open()
+    server.answers = [mute]
+    with pytest.raises(errors.Silent):
+        async with _accounts(impatient).watch(resource_version="5", initial_events=False, timeout_seconds=5):
+            pass
+    await impatient.close()
+
+
+async def test_requests_are_logged_at_debug_without_queries_headers_and_bodies(
+    server: Server, transport: Transport, logged: list[Any]
+) -> None:
+    server.answers = [_response("200 OK", b'{"secret":1}'), _response("403 Forbidden"), _stream(_LINE)]
+    await transport.send("POST", "/x?token=secret", body=b"secret")
+    with pytest.raises(errors.Forbidden):
+        await transport.send("GET", "/y")
+    async with transport.stream("/z?watch=true"):
+        pass
+    requests = [line for line in logged if line["event"] == "request"]
+    assert {line["log_level"] for line in requests} == {"debug"}
+    assert [(line["method"], line["path"], line["status"]) for line in requests] == [
+        ("POST", "/x", "200"),
+        ("GET", "/y", "403"),
+        ("WATCH", "/z", "200"),
+    ]
+    assert all(line["seconds"] >= 0 for line in requests)
+    assert "secret" not in str(requests)
+    assert "Bearer" not in str(requests)
+
+
+async def test_a_redirection_is_not_followed(server: Server, transport: Transport) -> None:
+    server.answers = [_response("302 Found", b"", "Location: https://login.example/?state=secret")]
+    with pytest.raises(errors.Redirected, match=r"redirects to https://login\.example/;"):
+        await transport.send("GET", "/x")
+    with pytest.raises(errors.Redirected):
+        async with transport.stream("/x"):
+            pass
+    assert len(server.seen) == 2

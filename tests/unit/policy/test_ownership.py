@@ -10,6 +10,7 @@ from msa.api.managedserviceaccount import ServiceAccountRef, Status, TokenSecret
 from msa.api.meta import ObjectMeta, OwnerReference
 from msa.policy.ownership import (
     OWNERS,
+    SHARED_ACCOUNTS,
     is_labelled,
     may_delete,
     owns_account,
@@ -127,8 +128,10 @@ def test_a_service_account_of_that_name_that_is_not_ours_is_refused_with_the_way
 
 
 def test_nobody_is_advised_to_adopt_the_account_that_all_pods_share() -> None:
-    default = ServiceAccount(replace(account("default").metadata, labels=None))
-    assert "kubectl" not in refused_account(default).message
+    for name in SHARED_ACCOUNTS:
+        shared = ServiceAccount(replace(account(name).metadata, labels=None))
+        assert "kubectl" not in refused_account(shared).message
+        assert "Choose another name" in refused_account(shared).message
 
 
 @pytest.mark.parametrize(
@@ -175,3 +178,9 @@ def test_a_secret_of_that_name_that_is_not_ours_is_refused_with_the_way_out() ->
     left = {name: value for name, value in COPY.items() if f"{name}-" != taken}
     labelled = with_metadata(credential(owners=()), labels=left | dict([label.split("=")]))
     assert owns_secret(identity(), labelled)
+
+
+def test_the_user_is_told_what_adopting_a_secret_costs_before_doing_it() -> None:
+    message = refused_secret(identity()).message
+    assert "deletes those other than token and ca.crt" in message
+    assert message.index("back them up first") < message.index("kubectl label")

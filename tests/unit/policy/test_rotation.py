@@ -169,7 +169,7 @@ def test_the_first_of_several_violations_gives_the_reason() -> None:
     "text", ["5m", "9m59s", "0", "-1h", "garbage", "", "1193046h28m17s", "10", "1d", "9999999999999h"]
 )
 def test_a_validity_that_no_token_can_have_is_refused_with_field_and_remedy(text: str) -> None:
-    with pytest.raises(InvalidSpec, match=r"spec\.rotation\.validity: .*(write|choose)"):
+    with pytest.raises(InvalidSpec, match=r"spec\.rotation\.validity: .*(write|must be between)"):
         Request.from_spec(Spec(Rotation(text)))
 
 

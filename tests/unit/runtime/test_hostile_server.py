@@ -268,4 +268,5 @@ async def test_an_older_event_brings_nothing_back_and_is_no_place_to_resume_from
     server.delete("a")
     told = await follow(server, Fault.OLDER_FIRST, Fault.DROPPED)
     assert told == []
-    assert server.requests[1:] == ["watch rv=3 initial=False", "watch rv=3 initial=False"]
+    look = "list rv= continue= limit=1"
+    assert server.requests[1:] == [look, "watch rv=3 initial=False"] * 2

@@ -82,7 +82,7 @@ async def test_a_watch_that_its_transport_has_forgotten_is_opened_anew_before_an
             if (problem := informer.problem(anyio.current_time())) is not None:
                 problems.append(problem)
         tasks.cancel_scope.cancel()
-    assert 1000 / 200 < deaf.opened <= 1000 / 150 + 1
+    assert 1000 / 130 < deaf.opened <= 1000 / 100 + 1
     assert problems == []
 
 

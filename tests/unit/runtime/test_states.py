@@ -5,12 +5,16 @@ import pytest
 from msa.runtime import errors
 from msa.runtime.states import (
     Broke,
+    Checked,
+    Checking,
     Ended,
     Listed,
     Method,
+    Moved,
     NoBookmark,
     Outcome,
     Position,
+    Quiet,
     State,
     Syncing,
     Waited,
@@ -20,7 +24,8 @@ from msa.runtime.states import (
 )
 
 STREAM, PAGES, WHOLE = Syncing(Method.STREAM, "7"), Syncing(Method.PAGES, "7"), Syncing(Method.WHOLE)
-WATCHING = Watching("9")
+WATCHING, CHECKING = Watching("9"), Checking("9")
+LOOK = Waiting(CHECKING)
 RESUME, RELIST, FRESH = (
     Waiting(Watching("9")),
     Waiting(Syncing(Method.STREAM, "9")),
@@ -72,7 +77,7 @@ RESUME, RELIST, FRESH = (
         pytest.param(
             STREAM,
             Broke(errors.Network(), "9"),
-            RESUME,
+            LOOK,
             id="a stream that breaks after the list resumes its watch",
         ),
         pytest.param(
@@ -98,8 +103,8 @@ RESUME, RELIST, FRESH = (
             FRESH,
             id="a restored server is listed as it is",
         ),
-        pytest.param(WATCHING, Broke(errors.Refused(), "9"), RESUME, id="a refused connection loses nothing"),
-        pytest.param(WATCHING, Broke(errors.Network(), "9"), RESUME, id="a broken connection loses nothing"),
+        pytest.param(WATCHING, Broke(errors.Refused(), "9"), LOOK, id="a refused connection loses nothing"),
+        pytest.param(WATCHING, Broke(errors.Network(), "9"), LOOK, id="a broken connection loses nothing"),
         pytest.param(
             WATCHING, Broke(errors.Unauthorized(), "9"), RESUME, id="a bad credential is waited out"
         ),
@@ -111,8 +116,39 @@ RESUME, RELIST, FRESH = (
             Waiting(WATCHING, 8),
             id="429 resumes when told to",
         ),
-        pytest.param(WATCHING, Broke(errors.ServerError(), "9"), RESUME, id="500 resumes"),
+        pytest.param(WATCHING, Broke(errors.ServerError(), "9"), LOOK, id="500 resumes"),
         pytest.param(WATCHING, Broke(errors.Decode(), "9"), RESUME, id="a garbled stream resumes"),
+        pytest.param(
+            WATCHING,
+            Broke(errors.Throttled(retry_after=3600), "9"),
+            Waiting(WATCHING, 30),
+            id="a maintenance window is not waited out",
+        ),
+        pytest.param(
+            PAGES,
+            Broke(errors.ServerError(retry_after=3600)),
+            Waiting(PAGES, 30),
+            id="nor by a list",
+        ),
+        pytest.param(WATCHING, Quiet("9", prompt=False), CHECKING, id="after silence comes a cheap look"),
+        pytest.param(STREAM, Quiet("9", prompt=True), CHECKING, id="after that of a list's stream too"),
+        pytest.param(CHECKING, Checked("9"), WATCHING, id="a server as new as ours is watched on"),
+        pytest.param(CHECKING, Checked("x"), WATCHING, id="what cannot be compared is watched on"),
+        pytest.param(
+            CHECKING, Checked("8"), Syncing(Method.STREAM), id="a server older than ours was restored"
+        ),
+        pytest.param(CHECKING, Broke(errors.Network(), "9"), LOOK, id="a look that fails is repeated"),
+        pytest.param(
+            CHECKING,
+            Broke(errors.ServerError(retry_after=4), "9"),
+            Waiting(CHECKING, 4),
+            id="when told to",
+        ),
+        pytest.param(
+            CHECKING, Broke(errors.Forbidden(), "9"), WATCHING, id="who may not look watches all the same"
+        ),
+        pytest.param(WATCHING, Moved(), Syncing(Method.STREAM), id="another server is listed as it is"),
+        pytest.param(PAGES, Moved(), Syncing(Method.STREAM), id="even in the middle of a list"),
         pytest.param(RESUME, Waited(), WATCHING, id="after the wait comes what it was for"),
     ],
 )
@@ -140,3 +176,20 @@ def test_a_server_that_failed_to_stream_a_list_is_not_asked_to_again() -> None:
     position = step(Position(state=STREAM), NoBookmark())
     position = step(position, Listed("8"))
     assert step(position, Broke(errors.Expired(), "8")).state == Waiting(Syncing(Method.PAGES, "8"))
+
+
+def test_after_two_silent_streams_in_a_row_watches_are_short_until_something_comes_promptly() -> None:
+    position = step(Position(state=WATCHING), Quiet("9", prompt=True))
+    position = step(position, Checked("9"))
+    assert position.state == WATCHING, "one may be chance"
+    position = step(step(position, Quiet("9", prompt=False)), Checked("12"))
+    assert position.state == Watching("9", brief=True)
+    position = step(position, Ended("10", 1, 50, prompt=False))
+    assert position.state == Watching("10", brief=True), "what came at the end may have been held back"
+    assert step(position, Ended("11", 1, 50, prompt=True)).state == Watching("11")
+
+
+def test_a_streaming_list_whose_answer_did_not_begin_was_a_silent_stream() -> None:
+    position = step(Position(), NoBookmark(answered=False))
+    position = step(step(position, Listed("9")), Quiet("9", prompt=False, answered=False))
+    assert step(position, Checked("9")).state == Watching("9", brief=True)
