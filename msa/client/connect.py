@@ -34,6 +34,7 @@ from msa.kube.loading_rules import kubeconfigs
 from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
+from msa.policy.readiness import READY, find
 from msa.runtime.errors import ApiError, Forbidden, Invalid, NotFound, Unauthorized
 from msa.runtime.informer import Informer
 from msa.runtime.metrics import Metrics
@@ -167,11 +168,16 @@ def _identity(stored: StoredIdentity) -> Identity:
 
 
 def _ready(stored: StoredIdentity) -> bool:
-    """Whether it has a token; a status that somebody has spoilt says no."""
+    """Whether its token can be used, by the condition Ready; the Go addon writes none, so there a reported token says so.
+
+    A status that cannot be read says no.
+    """
     try:
-        return msgspec.json.decode(stored.status, type=Status).token_secret_ref is not None
-    except msgspec.MsgspecError:
+        status = msgspec.json.decode(stored.status, type=Status)
+    except (msgspec.MsgspecError, RecursionError):
         return False
+    ready = find(status, READY)
+    return status.token_secret_ref is not None and (ready is None or ready.status == "True")
 
 
 def _pem(ca_bundle: str) -> bytes:

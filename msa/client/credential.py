@@ -17,7 +17,8 @@ class Identity:
     Attributes:
         cluster: the managed cluster, which is the namespace on the hub.
         labels: the ManagedServiceAccount's.
-        ready: whether its agent has reported a token.
+        ready: whether its token can be used: there is one, and the condition Ready, where the hub has one, is True. It is not while the
+            agent is unavailable, after the token expired, or after the addon was removed from the cluster.
     """
 
     cluster: str

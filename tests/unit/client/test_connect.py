@@ -103,6 +103,16 @@ async def test_of_one_cluster_only_its_namespace_is_read_and_a_spoilt_status_is_
     assert [one.ready for one in await source.find(cluster="c1")] == [False]
 
 
+@pytest.mark.parametrize(("said", "ready"), [("True", True), ("False", False), ("Unknown", False)])
+async def test_what_is_found_is_ready_as_the_condition_says(
+    server: Server, source: TokenSource, said: str, ready: bool
+) -> None:
+    condition = {"type": "Ready", "status": said, "reason": "AgentUnavailable"}
+    status = {"tokenSecretRef": {"name": "one"}, "conditions": [condition]}
+    server.answers[f"{_IDENTITIES}?limit=500"] = 200, _page("one", status=status)
+    assert [one.ready for one in await source.find()] == [ready]
+
+
 async def test_the_right_to_find_is_named(server: Server, source: TokenSource) -> None:
     server.answers[f"{_IDENTITIES}?limit=500"] = 403, {"reason": "Forbidden", "message": "no"}
     with pytest.raises(
