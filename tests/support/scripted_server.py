@@ -141,6 +141,7 @@ class ScriptedServer(Patient):
         self.server = name
         self.objects, self.version = {}, 1
         self.states = {1: self.objects}
+        self.estranged = True
         self._timeline += 1
         self.compact()
         self._wake()

@@ -107,11 +107,12 @@ class HostileServer(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = SteppedLoop()
+        self.servers = 1
 
-    @initialize(streams_lists=st.booleans(), seed=st.integers(0, 2**32))
-    def begin(self, *, streams_lists: bool, seed: int) -> None:
+    @initialize(streams_lists=st.booleans(), bookmarks=st.booleans(), seed=st.integers(0, 2**32))
+    def begin(self, *, streams_lists: bool, bookmarks: bool, seed: int) -> None:
         metrics = Metrics(CollectorRegistry())
-        self.server = ScriptedServer(streams_lists=streams_lists)
+        self.server = ScriptedServer(streams_lists=streams_lists, bookmarks=bookmarks)
         self.saved = self.server.version
         self.informer = Informer[Thing](self.server, Random(seed), metrics)
         self.store = self.informer.store
@@ -155,6 +156,10 @@ class HostileServer(RuleBasedStateMachine):
     def restore(self, then: float = 0.0) -> None:
         self._do("restore", lambda: self.server.restore(self.saved), then)
 
+    @rule(then=_SECONDS)
+    def become_another(self, then: float = 0.0) -> None:
+        self._do("become another", self._become_another, then)
+
     @precondition(lambda self: self.server.faults or self.server.estranged)
     @rule(then=_SECONDS)
     def wait(self, then: float) -> None:
@@ -169,6 +174,11 @@ class HostileServer(RuleBasedStateMachine):
         self.server.put(name)
 
     def _save(self) -> None:
+        self.saved = self.server.version
+
+    def _become_another(self) -> None:
+        self.servers += 1
+        self.server.become_another(f"https://{self.servers}")
         self.saved = self.server.version
 
     def _do(self, kind: str, step: Callable[[], None], then: float) -> None:
