@@ -7,6 +7,7 @@ that; on the way out it goes first, then its rights.
 from typing import TypeVar
 
 import anyio
+import structlog
 from attrs import field, frozen
 from msgspec.structs import replace
 
@@ -18,6 +19,7 @@ from msa.api.meta import ObjectMeta
 from msa.api.rbac import RoleBinding
 from msa.api.work import APPLIED, Work
 from msa.hub import bodies, render
+from msa.hub.deletions import Deletions
 from msa.hub.observers import Observer
 from msa.hub.ports import Hub, Kind
 from msa.policy import addon_status, deployment, registration, rights
@@ -38,6 +40,7 @@ from msa.runtime.ports import Now
 from msa.runtime.result import Done, Key, RequeueAfter, Result
 from msa.runtime.store import Store
 
+_log = structlog.get_logger(__name__)
 O = TypeVar("O", RoleBinding, Work)  # noqa: E741 - O for object
 
 
@@ -84,6 +87,7 @@ class AddonReconciler:
     freshness: Freshness
     observer: Observer
     now: Now
+    deletions: Deletions = field(factory=Deletions)
     _kept: dict[Kind, Versioned] = field(init=False)
 
     @_kept.default
@@ -96,11 +100,13 @@ class AddonReconciler:
             cluster=self.caches.clusters.get(key),
             addon=self.caches.addons.get(f"{key}/{names.ADDON}"),
             fleet=self.caches.fleet.get(names.ADDON),
+            deleted=self.deletions.seen(key),
         )
         match verdict(situation):
             case Withdraw(why=why):
                 return await self._withdraw(key, why)
-            case LeaveAlone():
+            case LeaveAlone(why=why):
+                _log.debug("left_alone", cluster=key, why=why)
                 return Done()
             case Install(cluster=cluster, addon=addon):
                 return await self._install(key, cluster, addon)
@@ -213,12 +219,14 @@ class AddonReconciler:
             await self._put(key, Kind.ROLE_BINDING, None, wanted)
 
     async def _withdraw(self, key: Key, why: str) -> Result:
-        """Takes away what is proved ours. The agent needs no rights on the hub any more: its cluster cleans up after it (ADR 0005)."""
+        """Takes away what is proved ours. The agent needs no rights on the hub any more: its cluster cleans up after it (ADR 0011)."""
         work = _ours(self.caches.works.get(f"{key}/{names.DEPLOY_WORK}"))
         if work is not None and work.metadata.deletion_timestamp is None:
             await self._drop(key, Kind.WORK, work.metadata)
             self.observer.withdrawn(key, why)
         await self._drop(key, Kind.ROLE_BINDING, _metadata(_ours(self._binding(key))))
+        if work is None and self._binding(key) is None:
+            self.deletions.forget(key)
         return Done()
 
     async def _put(self, key: Key, kind: Kind, stored: ObjectMeta | None, body: bodies.Body) -> None:

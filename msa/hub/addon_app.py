@@ -21,6 +21,7 @@ from msa.api.work import ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
 from msa.hub.approval import SELECTOR, ApprovalReconciler
 from msa.hub.config_hashes import ConfigHashReconciler
+from msa.hub.deletions import Deletions
 from msa.hub.ingest import keep_binding, keep_config, keep_fleet, keep_work
 from msa.hub.objects import Objects
 from msa.hub.part import Common, Part, addons
@@ -61,6 +62,8 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
         for name in ("managedclusteraddon", "clustermanagementaddon", "certificatesigningrequest")
     )
     caches, writes = informers.caches, sources.writes()
+    deletions = Deletions()
+    informers.note(deletions)
     informers.requests.subscribe(texts.changed)
     informers.subscribe(Triggers(caches, informers.requests.store, texts.text, clusters, fleet, requests))
     reconciler = AddonReconciler(
@@ -71,6 +74,7 @@ def part(common: Common, settings: ManagerSettings, *, version: str) -> Part:
         freshness=freshness,
         observer=telemetry,
         now=wall_clock,
+        deletions=deletions,
     )
     hashes = ConfigHashReconciler(caches.fleet, caches.configs, writes, freshness)
     approval = ApprovalReconciler(
@@ -118,6 +122,12 @@ class _Informers:
             *(self.bindings, self.requests, self.pull_secrets),
         )
         return tuple(informer for informer in found if informer is not None)
+
+    def note(self, deletions: Deletions) -> None:
+        """Told first: reconcilers that other handlers bring ask it."""
+        self.clusters.subscribe(deletions.cluster)
+        self.addons.subscribe(deletions.addon)
+        self.fleet.subscribe(deletions.fleet_addon)
 
     def subscribe(self, triggers: Triggers) -> None:
         self.clusters.subscribe(triggers.cluster)

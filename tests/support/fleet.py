@@ -30,6 +30,7 @@ from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.rbac import RoleBinding
 from msa.api.work import APPLIED, ManifestWork, Work
 from msa.hub.addon import AddonReconciler, Caches, Deployment
+from msa.hub.deletions import Deletions
 from msa.hub.ingest import keep_config, keep_work
 from msa.hub.ports import Kind
 from msa.policy.doubts import Doubt
@@ -37,7 +38,7 @@ from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Network
 from msa.runtime.freshness import Freshness
 from msa.runtime.ports import Reconcile
 from msa.runtime.result import Key, Result
-from msa.runtime.store import Store, StoreWriter, key_of
+from msa.runtime.store import Change, Store, StoreWriter, key_of
 
 T = TypeVar("T")
 CLUSTER = Key("c1")
@@ -98,6 +99,7 @@ class Fleet:
     bindings: Store[RoleBinding] = field(factory=Store)
     pull_secrets: Store[Secret] = field(factory=Store)
     requests: Store[SigningRequest] = field(factory=Store)
+    deletions: Deletions = field(factory=Deletions)
 
     @property
     def caches(self) -> Caches:
@@ -121,7 +123,25 @@ class Fleet:
     def take(self, *objects: Any) -> None:
         """Takes these out, as somebody else's deletions."""
         for item in objects:
-            StoreWriter(self._store(item)).drop(key_of(item))
+            change = StoreWriter(self._store(item)).drop(key_of(item))
+            if change is not None:
+                self._note(replace(change, missed=False))
+
+    def miss(self, *objects: Any) -> None:
+        """They are not in a full list any more."""
+        for item in objects:
+            change = StoreWriter(self._store(item)).drop(key_of(item))
+            if change is not None:
+                self._note(change)
+
+    def _note(self, change: Change[Any]) -> None:
+        handlers: dict[type, Callable[[Change[Any]], None]] = {
+            ManagedCluster: self.deletions.cluster,
+            ManagedClusterAddOn: self.deletions.addon,
+            ClusterManagementAddOn: self.deletions.fleet_addon,
+        }
+        if (handler := handlers.get(type(change.latest))) is not None:
+            handler(change)
 
     def get(self, kind: Kind, cluster: str = CLUSTER) -> Any:
         """What of ours is in the cluster's namespace; it must be there."""
@@ -326,6 +346,7 @@ def reconciler_of(
         freshness=Freshness(),
         observer=fleet,
         now=fleet.now,
+        deletions=fleet.deletions,
     )
 
 

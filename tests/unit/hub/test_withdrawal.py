@@ -58,6 +58,19 @@ async def test_the_agent_goes_first_and_then_its_rights_whether_its_cluster_answ
     assert fleet.writes == ["delete ManifestWork", *RIGHTS]
 
 
+@pytest.mark.parametrize("missing", [addon(), cluster(), fleet_addon()], ids=["addon", "cluster", "fleet"])
+async def test_what_is_merely_missing_takes_nothing_away(fleet: Fleet, missing: Any) -> None:
+    """After a start, or a list that was empty or partial: what was really deleted the hub's garbage collector acts on."""
+    await install(fleet)
+    fleet.miss(missing)
+    for reconcile in (reconciler_of(fleet), reconciler_of(fleet)):
+        assert await settle(fleet, reconcile) == Done()
+    assert not fleet.writes
+    fleet.put(missing)
+    await settle(fleet, reconciler_of(fleet))
+    assert not [write for write in fleet.writes if "status" not in write]
+
+
 async def test_where_no_agent_was_deployed_the_rights_go_at_once(fleet: Fleet) -> None:
     await install(fleet)
     fleet.take(addon(), fleet.get(Kind.WORK))
