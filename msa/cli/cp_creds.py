@@ -123,7 +123,7 @@ def _told(error: ApiError, request: Request, account: str, namespace: str) -> st
                 " or name another namespace in NAMESPACE"
             )
         case Unauthorized():
-            return "the hub does not know us (401): renew the token or certificate of the kubeconfig or pod that leads to it"
+            return f"the hub does not know us (401): {error.message}: renew the token or certificate of the kubeconfig or pod that leads to it"
         case Forbidden():
             return f"{error.message or 'forbidden (403)'}: give that account a Role there to get this Secret"
         case Network():

@@ -8,11 +8,13 @@ import socket
 import ssl
 from base64 import b64encode
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
 import msa
+from msa.kube.certificate import explained
 from msa.kube.credentials import Credential, CredentialError, one_line
 from msa.runtime.errors import Network, Refused, classify
 from msa.runtime.events import Status
@@ -86,7 +88,8 @@ def get(credential: Credential, path: str) -> bytes:
         status = Status()
         with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             status = msgspec.json.decode(body, type=Status)
-        raise classify(code, status.reason, _without(credential, status.message), location=location)
+        error = classify(code, status.reason, _without(credential, status.message), location=location)
+        raise explained(error, credential.certificate_ends, datetime.now(UTC))
     return body
 
 

@@ -1,13 +1,16 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
 
+from hack.pki import Authority
 from msa.api.names import ANNOTATION_EXPIRATION
 from msa.cli import cp_creds
 from msa.kube import credentials
@@ -251,3 +254,71 @@ def test_in_a_pod_nothing_is_imported_that_one_request_does_not_need(hub: Secret
     answer, modules = done.stdout.splitlines()
     assert json.loads(answer)["status"]["token"] == _TOKEN
     assert _HEAVY & set(json.loads(modules)) == set()
+
+
+_HANGS = "echo $$ > {0}/pid; exec sleep 300"
+_GIVES = "cat {0}/answer"
+
+
+def _with_plugin(hub: SecretHub, folder: Path, text: str) -> dict[str, str]:
+    """The environment of a program whose way to the hub is a plugin, and whose temporary files go to a folder of their own."""
+    (folder / "temporary").mkdir()
+    plugin = folder / "plugin.sh"
+    plugin.write_text(f"#!/bin/sh\n{text.format(folder)}\n")
+    plugin.chmod(0o755)
+    asked = {"apiVersion": _V1, "command": "./plugin.sh", "interactiveMode": "Never"}
+    file = hub.kubeconfig(folder / "config", {"exec": asked})
+    Authority(hub.folder).issue_client("client", "user", ())
+    names = {"clientCertificateData": "client.crt", "clientKeyData": "client.key"}
+    status = {key: (hub.folder / name).read_text() for key, name in names.items()}
+    (folder / "answer").write_text(
+        json.dumps({"apiVersion": _V1, "kind": "ExecCredential", "status": status})
+    )
+    return {**os.environ, "KUBECONFIG": str(file), "TMPDIR": str(folder / "temporary")}
+
+
+def _started(environment: dict[str, str]) -> subprocess.Popen[str]:
+    program = "from msa.cli.cp_creds import main; main(['--managed-serviceaccount=argocd'])"
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_plugins_private_key_is_used_and_no_file_is_left(hub: SecretHub, tmp_path: Path) -> None:
+    with _started(_with_plugin(hub, tmp_path, _GIVES)) as program:
+        out, err = program.communicate(timeout=30)
+    assert (json.loads(out)["status"]["token"], err) == (_TOKEN, "")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_no_file_is_left_and_what_can_be_caught_ends_the_plugin_with_it(
+    hub: SecretHub, tmp_path: Path, number: signal.Signals
+) -> None:
+    with _started(_with_plugin(hub, tmp_path, _HANGS)) as program:
+        try:
+            pid = int(_when_there(tmp_path / "pid"))
+            program.send_signal(number)
+            out, err = program.communicate(timeout=30)
+        finally:
+            program.kill()
+    assert (out, err) == ("", "")
+    assert list((tmp_path / "temporary").iterdir()) == []
+    if number is signal.SIGKILL:
+        os.kill(pid, signal.SIGKILL)  # nothing can be done by one that is killed
+    else:
+        assert program.returncode == 128 + number
+        assert not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def _when_there(file: Path) -> str:
+    deadline = monotonic() + 30
+    while monotonic() < deadline:
+        if file.exists() and (text := file.read_text()).endswith("\n"):
+            return text
+        sleep(0.02)
+    raise TimeoutError(file)

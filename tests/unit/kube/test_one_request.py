@@ -1,5 +1,6 @@
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,15 @@ def test_a_proxy_with_tls_is_refused_before_anything_is_sent(hub: SecretHub, tmp
     far = _credential(hub, tmp_path, **{"proxy-url": "https://127.0.0.1:1"})
     with pytest.raises(CredentialError, match="no http:// one"):
         one_request.get(far, "/x")
+
+
+def test_a_refusal_of_a_client_certificate_that_has_expired_names_its_date(
+    hub: SecretHub, tmp_path: Path
+) -> None:
+    hub.refuses(401, "Unauthorized")
+    ended = evolve(_credential(hub, tmp_path), certificate_ends=datetime(2021, 2, 3, 4, 5, 6, tzinfo=UTC))
+    with pytest.raises(Unauthorized, match="the client certificate expired at 2021-02-03T04:05:06Z"):
+        one_request.get(ended, "/x")
 
 
 def test_nobody_listening_is_told_with_the_address(hub: SecretHub, tmp_path: Path) -> None:
