@@ -88,8 +88,8 @@ def get(credential: Credential, path: str) -> bytes:
         status = Status()
         with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             status = msgspec.json.decode(body, type=Status)
-        error = classify(code, status.reason, _without(credential, status.message), location=location)
-        raise explained(error, credential.certificate_ends, datetime.now(UTC))
+        refused = classify(code, status.reason, _without(credential, status.message), location=location)
+        raise explained(refused, credential.certificate_ends, datetime.now(UTC))
     return body
 
 
