@@ -1,6 +1,6 @@
 """The fan-out put together: caches -> reconciler -> queue."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -22,6 +22,7 @@ from msa.hub.fanout_triggers import Triggers
 from msa.hub.identity_fields import FieldsObserver, FieldsReconciler, FieldsTriggers, Judge
 from msa.hub.identity_notices import Notices
 from msa.hub.identity_writes import IdentityWrites
+from msa.hub.ingest import keep_decision, keep_set, keep_set_binding
 from msa.hub.part import Common, Part
 from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
@@ -52,8 +53,15 @@ class SetInformers:
     def of(cls, common: Common) -> "SetInformers":
         version, indexes = clusterset.SETS_VERSION, {BINDINGS_BY_NAMESPACE: by_namespace}
         return cls(
-            _informer(common, version, "managedclustersets", ManagedClusterSet),
-            _informer(common, version, "managedclustersetbindings", ManagedClusterSetBinding, indexes),
+            _informer(common, version, "managedclustersets", ManagedClusterSet, keep_set),
+            _informer(
+                common,
+                version,
+                "managedclustersetbindings",
+                ManagedClusterSetBinding,
+                keep_set_binding,
+                indexes,
+            ),
         )
 
     @property
@@ -119,7 +127,7 @@ def _fields(common: Common, judge: Judge, observer: FieldsObserver) -> Controlle
 
 def _decisions(common: Common) -> Informer[PlacementDecision]:
     version, indexes = clusterset.DECISIONS_VERSION, {DECISIONS_BY_PLACEMENT: by_placement}
-    return _informer(common, version, "placementdecisions", PlacementDecision, indexes)
+    return _informer(common, version, "placementdecisions", PlacementDecision, keep_decision, indexes=indexes)
 
 
 def _fresh(common: Common) -> FreshReads:
@@ -149,8 +157,14 @@ def _fresh(common: Common) -> FreshReads:
 
 
 def _informer(
-    common: Common, version: str, plural: str, into: type[T], indexes: Mapping[str, Index[T]] | None = None
+    common: Common,
+    version: str,
+    plural: str,
+    into: type[T],
+    keep: Callable[[T], T],
+    *,
+    indexes: Mapping[str, Index[T]] | None = None,
 ) -> Informer[T]:
     """Of a kind of OCM's; where that does not serve it, nothing is bound."""
     source = Resource(common.hub, Selection(cluster_api.GROUP, version, plural), into)
-    return Informer[T](source, common.rng, common.metrics, indexes=indexes, optional=True)
+    return Informer[T](source, common.rng, common.metrics, transform=keep, indexes=indexes, optional=True)

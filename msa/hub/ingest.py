@@ -20,6 +20,14 @@ from msa.api.addon import (
     StoredClusterAddOn,
 )
 from msa.api.cluster import ANNOTATION_IMAGE_REGISTRIES, ClientConfig, ManagedCluster
+from msa.api.clusterset import (
+    LABEL_PLACEMENT,
+    Decision,
+    Decisions,
+    ManagedClusterSet,
+    ManagedClusterSetBinding,
+    PlacementDecision,
+)
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity, StoredFleetIdentity
 from msa.api.meta import Condition, ObjectMeta
 from msa.api.rbac import RbacSubject, RoleBinding, StoredRoleBinding
@@ -31,6 +39,10 @@ from msa.policy.deployment import LARGEST_CONFIG, LARGEST_WORK, spec_hash
 
 R = TypeVar("R")
 _STATUS = msgspec.json.Decoder(FanOutStatus)
+_MOST_DECISIONS: Final = 1000
+"""OCM puts at most 100 into one PlacementDecision."""
+
+_LONGEST_NAME: Final = 253
 _LARGEST_SUBJECTS: Final = 16 * 1024
 _LARGEST_CA: Final = 256 * 1024
 _FEEDBACK: Final = frozenset(("ready", "available", "problem", "progress", "rollout"))
@@ -62,10 +74,35 @@ def _is_install_namespace(key: str) -> bool:
     return key == ANNOTATION_INSTALL_NAMESPACE
 
 
+def keep_set(stored: ManagedClusterSet) -> ManagedClusterSet:
+    """A ManagedClusterSet, which only the hub's administrators write."""
+    return ManagedClusterSet(_plain_metadata(stored.metadata), stored.spec)
+
+
+def keep_set_binding(stored: ManagedClusterSetBinding) -> ManagedClusterSetBinding:
+    """A ManagedClusterSetBinding."""
+    return ManagedClusterSetBinding(_plain_metadata(stored.metadata), bounds.cut(stored.spec))
+
+
+def keep_decision(stored: PlacementDecision) -> PlacementDecision:
+    """A PlacementDecision, which whoever has a namespace may write there: as many names as are looked at, each text once."""
+    metadata = bounds.metadata(stored.metadata, labels=_is_placement, annotations=bounds.no_mark)
+    named = stored.status.decisions[:_MOST_DECISIONS]
+    decisions = (Decision(intern(item.cluster_name[:_LONGEST_NAME])) for item in named)
+    return PlacementDecision(metadata, Decisions(tuple(decisions)))
+
+
+def _is_placement(key: str) -> bool:
+    return key == LABEL_PLACEMENT
+
+
+def _plain_metadata(stored: ObjectMeta) -> ObjectMeta:
+    return bounds.metadata(stored, labels=bounds.no_mark, annotations=bounds.no_mark)
+
+
 def keep_fleet(stored: ClusterManagementAddOn) -> ClusterManagementAddOn:
     """The ClusterManagementAddOn, of which there is one."""
-    metadata = bounds.metadata(stored.metadata, labels=bounds.no_mark, annotations=bounds.no_mark)
-    return ClusterManagementAddOn(metadata, stored.status)
+    return ClusterManagementAddOn(_plain_metadata(stored.metadata), stored.status)
 
 
 def keep_work(stored: ManifestWork) -> Work:
@@ -101,7 +138,7 @@ def keep_config(stored: AddOnDeploymentConfig) -> DeploymentConfig:
         ValueError: it cannot be read.
     """
     content = bytes(stored.spec)
-    metadata = bounds.metadata(stored.metadata, labels=bounds.no_mark, annotations=bounds.no_mark)
+    metadata = _plain_metadata(stored.metadata)
     if len(content) > LARGEST_CONFIG:
         problem = f"the spec has {len(content)} bytes; it may have {LARGEST_CONFIG}"
         return DeploymentConfig(metadata, DeploymentConfigSpec(), "", problem)

@@ -13,6 +13,14 @@ from msa.api import names
 from msa.api.addon import AddOnDeploymentConfig, AddonSpec, ClusterManagementAddOn, StoredClusterAddOn
 from msa.api.certificates import SigningRequest, SigningRequestSpec
 from msa.api.cluster import ClientConfig, ClusterSpec, ManagedCluster
+from msa.api.clusterset import (
+    BindingSpec,
+    Decision,
+    Decisions,
+    ManagedClusterSet,
+    ManagedClusterSetBinding,
+    PlacementDecision,
+)
 from msa.api.fleet_identity import StoredFleetIdentity
 from msa.api.meta import ObjectMeta, OwnerReference
 from msa.api.rbac import StoredRoleBinding
@@ -91,6 +99,15 @@ KINDS: dict[str, tuple[Callable[[], Any], int]] = {
         lambda: ingest.keep_identity(StoredFleetIdentity(FULL, status=STATUS)),
         128 * KIB,
     ),
+    "ManagedClusterSet": (lambda: ingest.keep_set(ManagedClusterSet(FULL)), 96 * KIB),
+    "ManagedClusterSetBinding": (
+        lambda: ingest.keep_set_binding(ManagedClusterSetBinding(FULL, BindingSpec(TEXT))),
+        96 * KIB,
+    ),
+    "PlacementDecision": (
+        lambda: ingest.keep_decision(PlacementDecision(FULL, Decisions((Decision("c" * 300),) * 50_000))),
+        512 * KIB,
+    ),
     "CertificateSigningRequest": (lambda: RequestTexts().keep(REQUEST), 64 * KIB),
 }
 
@@ -99,10 +116,10 @@ KINDS: dict[str, tuple[Callable[[], Any], int]] = {
 def test_of_an_object_at_etcds_limit_no_more_is_kept_than_is_stated(
     keep: Callable[[], Any], bound: int
 ) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     kept = keep()
     assert _size(kept) <= bound
-    assert time.perf_counter() - start < 1.0  # some 50 ms; linear
+    assert time.thread_time() - start < 1.0  # some 50 ms; linear
 
 
 def test_a_work_larger_than_we_write_is_told_by_its_bytes_and_not_read() -> None:
