@@ -60,7 +60,7 @@ class SetInformers:
                 "managedclustersetbindings",
                 ManagedClusterSetBinding,
                 keep_set_binding,
-                indexes,
+                indexes=indexes,
             ),
         )
 
