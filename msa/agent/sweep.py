@@ -24,7 +24,7 @@ from msa.runtime.result import Key
 _ROUND_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
-_START_SECONDS = 10.0
+_START_SECONDS = 30.0
 _AGES = (5.0, 15.0, 35.0, 75.0, 115.0)
 """Seconds after a disturbance of the API server: it may be gone for a while, and replicas are restarted one after the other."""
 
@@ -91,7 +91,7 @@ class TokenSweep:
 
     async def _ask_after_restarts(self) -> None:
         """Once after the start, too, about tokens from before: nobody saw what was changed meanwhile."""
-        started = self._cluster.now()
+        started = self._cluster.now().replace(microsecond=0)
         await anyio.sleep(_START_SECONDS)
         await self._ask_about_kinds(issued_before=started)
         asked = anyio.current_time()
@@ -126,7 +126,7 @@ class TokenSweep:
         """The tokens from before with which nothing else is wrong."""
         kinds: dict[Kind, list[Key]] = {}
         for key, token_kind, issued_at in self._sound(self._cluster.now()):
-            if issued_at > issued_before:
+            if issued_at >= issued_before:
                 continue
             kinds.setdefault(token_kind, []).append(key)
         return kinds

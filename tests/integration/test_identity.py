@@ -217,17 +217,17 @@ def test_a_lost_label_of_the_secret_is_put_back_and_its_token_stays(addon: Addon
 
 def test_several_edits_of_a_secret_in_a_row_cost_one_new_token(addon: Addon) -> None:
     """And what was written can be seen, and copied, meanwhile."""
-    create(addon, "edited")
-    wait_ready(addon, "edited")
+    create(addon, "edited-often")
+    wait_ready(addon, "edited-often")
     metric = {"name": "msa_rotations_total", "result": "success", "reason": "TokenMalformed"}
-    before, issued = token(addon, "edited"), sample(addon, **metric)
+    before, issued = token(addon, "edited-often"), sample(addon, **metric)
     for number in range(4):
         text = f"garbage {number}"
-        patch(addon, "secret", "edited", {"data": {"token": b64encode(text.encode()).decode()}})
+        patch(addon, "secret", "edited-often", {"data": {"token": b64encode(text.encode()).decode()}})
         time.sleep(0.5)
-        assert token(addon, "edited") == text
-    assert wait_until(lambda: token(addon, "edited").count(".") == 2, PATIENCE, 0.1)
-    assert token(addon, "edited") != before
+        assert token(addon, "edited-often") == text
+    assert wait_until(lambda: token(addon, "edited-often").count(".") == 2, PATIENCE, 0.1)
+    assert token(addon, "edited-often") != before
     assert wait_until(lambda: sample(addon, **metric) == issued + 1, PATIENCE, 0.2)
 
 
