@@ -21,7 +21,9 @@ from msa.api.addon import (
 )
 from msa.api.cluster import ANNOTATION_IMAGE_REGISTRIES, ClientConfig, ManagedCluster
 from msa.api.clusterset import (
+    BOUND,
     LABEL_PLACEMENT,
+    BindingStatus,
     Decision,
     Decisions,
     ManagedClusterSet,
@@ -80,8 +82,11 @@ def keep_set(stored: ManagedClusterSet) -> ManagedClusterSet:
 
 
 def keep_set_binding(stored: ManagedClusterSetBinding) -> ManagedClusterSetBinding:
-    """A ManagedClusterSetBinding."""
-    return ManagedClusterSetBinding(_plain_metadata(stored.metadata), bounds.cut(stored.spec))
+    """A ManagedClusterSetBinding, and of its status whether OCM refuses it."""
+    said = tuple(bounds.cut(item) for item in stored.status.conditions if item.type == BOUND)[:1]
+    return ManagedClusterSetBinding(
+        _plain_metadata(stored.metadata), bounds.cut(stored.spec), BindingStatus(said)
+    )
 
 
 def keep_decision(stored: PlacementDecision) -> PlacementDecision:

@@ -6,15 +6,17 @@ from typing import Any
 import msgspec
 import pytest
 from msgspec import Raw
+from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.addon import AddOnDeploymentConfig, ManagedClusterAddOn, Toleration
+from msa.api.clusterset import BindingSpec, BindingStatus, ManagedClusterSetBinding
 from msa.api.fleet_identity import FanOutStatus, StoredFleetIdentity
-from msa.api.meta import ObjectMeta
+from msa.api.meta import Condition, ObjectMeta
 from msa.api.rbac import StoredRoleBinding
 from msa.api.work import ManifestWork
 from msa.hub import render
-from msa.hub.ingest import keep_binding, keep_config, keep_identity, keep_work
+from msa.hub.ingest import keep_binding, keep_config, keep_identity, keep_set_binding, keep_work
 from msa.policy.deployment import Workload
 
 ADDON = ManagedClusterAddOn(ObjectMeta(name="managed-serviceaccount", namespace="c1", uid="u"))
@@ -128,3 +130,12 @@ def test_a_status_of_an_identity_that_cannot_be_read_counts_as_empty(status: byt
     """A tenant may have written it."""
     kept = keep_identity(StoredFleetIdentity(ObjectMeta(name="i"), status=Raw(status)))
     assert kept.status == FanOutStatus()
+
+
+def test_of_a_binding_it_is_kept_whether_ocm_refuses_it() -> None:
+    conditions = (Condition("Other", "True"), Condition("Bound", "False", "ClusterSetNotFound"))
+    refused = ManagedClusterSetBinding(
+        ObjectMeta(name="edge"), BindingSpec("edge"), BindingStatus(conditions)
+    )
+    assert keep_set_binding(refused).is_refused
+    assert not keep_set_binding(replace(refused, status=BindingStatus(conditions[:1]))).is_refused
