@@ -14,6 +14,7 @@ from msa.api import addon as api
 from msa.api import conditions, names, work
 from msa.api.addon import AddonStatus, HealthCheck, ManagedClusterAddOn
 from msa.api.meta import Condition
+from msa.api.texts import shown
 from msa.api.work import Work
 from msa.policy.registration import SUPPORTED_CONFIGS, Obstacle, registrations
 
@@ -63,7 +64,7 @@ def wanted(addon: ManagedClusterAddOn, found: Findings, version: str, now: datet
     said = [*_registration(found.obstacle, addon), *_deployment(found, addon.status.conditions)]
     return replace(
         addon.status,
-        conditions=conditions.merge(addon.status.conditions, said, now),
+        conditions=conditions.merge(addon.status.conditions, map(_bounded, said), now),
         config_references=found.references,
         health_check=_LEASE,
         namespace=found.namespace,
@@ -112,6 +113,11 @@ def _undeployed(addon: ManagedClusterAddOn, stands: dict[str, str]) -> str:
     if not wrong:
         return "failing"
     return "unavailable" if stands.get("Available") == "False" else "misconfigured"
+
+
+def _bounded(condition: Condition) -> Condition:
+    """Names and messages of others are in it, and an API server refuses what is too long, with all else that there is to say."""
+    return replace(condition, message=shown(condition.message))
 
 
 def _registration(obstacle: Obstacle | None, addon: ManagedClusterAddOn) -> list[Condition]:

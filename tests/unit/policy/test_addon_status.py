@@ -205,3 +205,9 @@ def test_a_wrong_configuration_is_no_agent_that_does_not_work(available: str, st
 
 def test_an_addon_that_is_being_deleted_is_in_no_other_state() -> None:
     assert addon_status.state(with_(addon(), deletion_timestamp=START)) == "removing"
+
+
+def test_a_message_with_strangers_texts_in_it_is_cut_and_escaped() -> None:
+    found = conditions(evolve(FOUND, problem="bad\x1b[2J" + "x" * 60_000))["ManifestApplied"]
+    assert len(found.message) == 1024
+    assert found.message.startswith("bad\\x1b[2J")
