@@ -94,10 +94,31 @@ def edge(home: Path, managed: Cluster) -> Iterator[Edge]:
         for name in MEMBERS:
             apply(hub, managed_cluster(name))
             hub.kubectl("label", "managedcluster", name, f"{SET_LABEL}=edge")
-        with managing(hub, "fan-out") as manager:
+            _is_available(hub, name)
+        # The agents run already: this manager deploys none.
+        with managing(hub, "fan-out", "--deploy-mode=AddOnTemplate") as manager:
             yield Edge(hub, agents, manager)
         for agent in agents.values():
             agent.stop()
+
+
+def _is_available(hub: Cluster, name: str) -> None:
+    """The addon is on the cluster, and OCM finds its heartbeat."""
+    apply(
+        hub,
+        body("addon.open-cluster-management.io/v1alpha1", "ManagedClusterAddOn", names.ADDON, name, spec={}),
+    )
+    said = {
+        "type": "Available",
+        "status": "True",
+        "reason": "ManagedClusterAddOnLeaseUpdated",
+        "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    hub.kubectl(
+        *("patch", "managedclusteraddon", "-n", name, names.ADDON, "--subresource=status"),
+        *("--type=merge", "-p", json.dumps({"status": {"conditions": [said]}})),
+    )
 
 
 def _agent(hub: Cluster, managed: Cluster, name: str) -> Addon:
