@@ -131,3 +131,91 @@ def test_a_token_that_the_go_addon_issued_anew_is_kept_and_the_refresh_time_goes
 
 def _told(addon: Addon, name: str) -> set[tuple[str, str]]:
     return {(type_, reason) for type_, reason, _ in events(addon, name)}
+
+
+_ELSEWHERE = {
+    "apiVersion": "work.open-cluster-management.io/v1",
+    "kind": "AppliedManifestWork",
+    "name": "hub-addon-cluster-proxy-deploy-0",
+    "uid": "0c9d3a52-93a2-4c09-8a8e-6f3f5b0a7a11",
+}
+
+
+def _apply_as_ocm(addon: Addon, name: str) -> None:
+    """Another addon's ServiceAccount of that name, as OCM's work agent applies it: over one that is there, and with its own owner."""
+    there = ("-n", addon.install_namespace)
+    addon.managed.kubectl("create", "serviceaccount", *there, name, check=False)
+    stored = identities.account(addon, name) or {}
+    owners = [*stored["metadata"].get("ownerReferences", ()), _ELSEWHERE]
+    changes = json.dumps({"metadata": {"ownerReferences": owners}})
+    addon.managed.kubectl("patch", "serviceaccount", *there, name, "--type=merge", "-p", changes)
+
+
+def test_an_account_that_another_addon_is_deployed_on_gives_no_token_and_is_not_deleted(addon: Addon) -> None:
+    """A tenant takes the name of an addon that is not installed yet, and waits for its rights."""
+    create(addon, "cluster-proxy")
+    wait_ready(addon, "cluster-proxy")
+    uid = (identities.account(addon, "cluster-proxy") or {})["metadata"]["uid"]
+    _apply_as_ocm(addon, "cluster-proxy")
+    wait_refused(addon, "cluster-proxy", "ServiceAccountConflict")
+    assert wait_until(lambda: token(addon, "cluster-proxy") == "", PATIENCE, 0.1)
+    assert secret(addon, "cluster-proxy") is not None
+    addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "cluster-proxy")
+    _wait_looked_at(addon)
+    assert (identities.account(addon, "cluster-proxy") or {})["metadata"]["uid"] == uid
+
+
+def test_nor_does_one_of_an_addon_that_was_there_first_even_if_it_has_our_label(addon: Addon) -> None:
+    _apply_as_ocm(addon, "work-manager")
+    label = f"{names.LABEL_MANAGED}=true"
+    addon.managed.kubectl("label", "serviceaccount", "-n", addon.install_namespace, "work-manager", label)
+    create(addon, "work-manager")
+    wait_refused(addon, "work-manager", "ServiceAccountConflict")
+    assert secret(addon, "work-manager") is None
+    addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "work-manager")
+    _wait_looked_at(addon)
+    assert identities.account(addon, "work-manager") is not None
+
+
+def _wait_looked_at(addon: Addon) -> None:
+    """What was deleted before this has been looked at: another identity has come and gone since."""
+    create(addon, "passing")
+    wait_ready(addon, "passing")
+    addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "passing")
+    assert wait_until(lambda: identities.account(addon, "passing") is None, PATIENCE, 0.1)
+
+
+def test_an_account_that_lost_its_label_is_deleted_with_its_identity(addon: Addon) -> None:
+    create(addon, "bare")
+    wait_ready(addon, "bare")
+    addon.process.send(signal.SIGSTOP)  # so that to the agent both happen in one moment
+    try:
+        addon.managed.kubectl(
+            "label", "serviceaccount", "-n", addon.install_namespace, "bare", f"{names.LABEL_MANAGED}-"
+        )
+        addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "bare")
+    finally:
+        addon.process.send(signal.SIGCONT)
+    assert wait_until(lambda: identities.account(addon, "bare") is None, PATIENCE, 0.1)
+
+
+def test_an_account_that_is_being_deleted_has_its_own_reason_and_gets_no_token(
+    addon: Addon, audit: Audit
+) -> None:
+    create(addon, "terminating")
+    wait_ready(addon, "terminating")
+    there = ("serviceaccount", "-n", addon.install_namespace, "terminating")
+
+    def finalizers(value: list[str]) -> str:
+        return json.dumps({"metadata": {"finalizers": value}})
+
+    addon.managed.kubectl("patch", *there, "--type=merge", "-p", finalizers(["example.com/keep"]))
+    addon.managed.kubectl("delete", *there, "--wait=false")
+    wait_refused(addon, "terminating", "ServiceAccountTerminating")
+    since = audit.from_now()
+    addon.hub.kubectl("delete", "secret", "-n", addon.cluster_name, "terminating")
+    _wait_looked_at(addon)
+    assert not [request for request in since.work(addon, "terminating") if request.token]
+    addon.managed.kubectl("patch", *there, "--type=merge", "-p", finalizers([]))
+    wait_ready(addon, "terminating")
+    assert token(addon, "terminating") != ""
