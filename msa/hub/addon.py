@@ -132,6 +132,7 @@ class AddonReconciler:
             references=references,
             problem=wanted if isinstance(wanted, str) else None,
             work=stored if _is_work(stored, wanted) else None,
+            identities_work=self._identities_work(key),
         )
         await self._report(key, addon, found)
         if (
@@ -143,13 +144,12 @@ class AddonReconciler:
             await self._put(key, Kind.WORK, _metadata(stored), wanted)
         return result
 
+    def _identities_work(self, key: Key) -> Work | None:
+        return self.caches.identities_works.get(f"{key}/{names.IDENTITIES_WORK}")
+
     def _may_rewrite(self, key: Key, stored: Work | None) -> bool:
         """Not while it alone carries what identities hang on, as before ADR 0011: the work agent would delete that with all accounts."""
-        return (
-            stored is None
-            or not stored.carries_anchor
-            or _is_applied(self.caches.identities_works.get(f"{key}/{names.IDENTITIES_WORK}"))
-        )
+        return stored is None or not stored.carries_anchor or _is_applied(self._identities_work(key))
 
     def _config(self, namespace: str, name: str) -> DeploymentConfig | None:
         return self.caches.configs.get(f"{namespace}/{name}")

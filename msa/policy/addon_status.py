@@ -43,6 +43,7 @@ class Findings:
         references: the configurations, with their hashes.
         problem: why the agent's manifests cannot be made; None where they can.
         work: what is stored for the cluster; None where it is not what was last rendered.
+        identities_work: the other ManifestWork, which carries what identities hang on.
     """
 
     namespace: str
@@ -50,6 +51,7 @@ class Findings:
     references: tuple[api.ConfigReference, ...]
     problem: str | None
     work: Work | None
+    identities_work: Work | None = None
 
 
 def wanted(addon: ManagedClusterAddOn, found: Findings, version: str, now: datetime) -> AddonStatus:
@@ -135,7 +137,9 @@ def _deployment(found: Findings, before: tuple[Condition, ...]) -> list[Conditio
     if found.problem is not None:
         return [Condition(MANIFEST_APPLIED, "False", INVALID_CONFIGURATION, found.problem)]
     if found.work is not None and (applied := _applied(found.work)) is not None:
-        return [applied, *_health(found.work)]
+        beside = _applied(found.identities_work) if found.identities_work is not None else None
+        said = beside if beside is not None and beside.status == "False" else applied
+        return [said, *_health(found.work)]
     if any((item.type, item.reason) == (MANIFEST_APPLIED, INVALID_CONFIGURATION) for item in before):
         message = "the configuration is right again; the cluster has not applied the manifests of addon yet"
         return [Condition(MANIFEST_APPLIED, "Unknown", "AddonManifestPending", message)]

@@ -95,6 +95,16 @@ def test_a_problem_that_is_solved_stands_no_longer_though_the_clusters_side_has_
     assert conditions(FOUND, pending)["ManifestApplied"].status == "True"
 
 
+def test_so_is_what_the_other_work_could_not_apply() -> None:
+    """It carries what identities hang on."""
+    refused = replace(APPLIED, status="False")
+    other = evolve(WORK, conditions=(refused,), failed=("ConfigMap c: no",))
+    found = conditions(evolve(FOUND, identities_work=other))
+    assert found["ManifestApplied"].status == "False"
+    assert "ConfigMap c: no" in found["ManifestApplied"].message
+    assert conditions(evolve(FOUND, identities_work=WORK))["ManifestApplied"].status == "True"
+
+
 def test_what_could_not_be_applied_is_named_and_cut() -> None:
     refused = replace(APPLIED, status="False")
     found = conditions(working(conditions=(refused,), failed=("Deployment d: no", "Role r: no")))
