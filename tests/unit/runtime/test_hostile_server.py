@@ -44,6 +44,8 @@ _PRESENT = st.runner().flatmap(lambda machine: st.sampled_from(sorted(machine.se
 _SECONDS = st.sampled_from((0.0, 0.002, 0.02, 0.5, 1.5, 12.0, 75.0, 300.0))
 STEPS: Counter[str] = Counter()
 _FAULTS_AT_ONCE = 3
+_LEAST_VERSION = 5
+"""A server is replaced by another one only after some writes, else hardly anything else would happen."""
 QUIET_SECONDS = 700.0
 """Longer than the longest watch plus the longest backoff: by then every fault has been met and got over."""
 
@@ -156,6 +158,7 @@ class HostileServer(RuleBasedStateMachine):
     def restore(self, then: float = 0.0) -> None:
         self._do("restore", lambda: self.server.restore(self.saved), then)
 
+    @precondition(lambda self: self.server.version > _LEAST_VERSION and not self.server.estranged)
     @rule(then=_SECONDS)
     def become_another(self, then: float = 0.0) -> None:
         self._do("become another", self._become_another, then)
