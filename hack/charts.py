@@ -78,7 +78,8 @@ def helm(*arguments: str) -> str:
 def render(*flags: str, served: tuple[str, ...] = (_POLICY_SERVED,)) -> str:
     """The chart's objects as YAML, for a hub that serves these kinds, too."""
     apis = [f"--api-versions={kind}" for kind in served]
-    return helm("template", names.ADDON, str(CHART), "-n", names.HUB_NAMESPACE, *apis, *flags)
+    command = ("template", names.ADDON, str(CHART), "-n", names.HUB_NAMESPACE, "--no-hooks")
+    return helm(*command, *apis, *flags)
 
 
 def wanted() -> dict[Path, str]:

@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ _NEEDED = (
 )
 _LATEST_SECONDS = 60.0
 """Within which a kind that came later is looked for again."""
+
+_LEASE_SECONDS = 15.0
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -194,3 +197,23 @@ def test_it_ends_as_it_is_told_to_while_there_is_work(plane: Cluster, release: R
         _accept(plane, "polite")
         manager.send(signal.SIGTERM)
         assert manager.wait(10.0) == 0
+
+
+def test_an_uninstall_leaves_no_lease_that_the_next_manager_would_wait_for(
+    plane: Cluster, release: Release
+) -> None:
+    """Its rights go before its process does, so it cannot release the Lease by itself."""
+    release.install()
+    before = Replica(plane, "uninstalled", ("--leader-elect",))
+    before.start()
+    assert wait_until(lambda: before.said("leading"), PATIENCE)
+    release.uninstall()
+    lease = ("get", "lease", "-n", names.HUB_NAMESPACE, names.MANAGER_LEADER_LEASE, "--ignore-not-found")
+    assert plane.kubectl(*lease, "-o", "name") == ""
+    before.send(signal.SIGTERM)
+    before.wait()
+    release.install()
+    with managing(plane, "installed", "--leader-elect") as after:
+        start = time.monotonic()
+        assert wait_until(lambda: after.said("leading"), PATIENCE, 0.01)
+        assert time.monotonic() - start < _LEASE_SECONDS / 3

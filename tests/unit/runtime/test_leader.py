@@ -1,5 +1,7 @@
+import importlib.util
 from datetime import UTC, datetime
 from random import Random
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -120,11 +122,12 @@ class Candidate:
     led_from: float | None = None
     terms: list[float] = field(factory=list)
     lost_at: list[float] = field(factory=list)
+    elector_type: type[LeaderElector] = LeaderElector
     stop: anyio.Event = field(factory=anyio.Event)
     ended: bool = False
 
     def elector(self, name: str) -> LeaderElector:
-        return LeaderElector(
+        return self.elector_type(
             self.lock,
             name,
             self.fence,
@@ -499,3 +502,59 @@ async def test_a_right_that_is_missing_is_told_once(logged: list[Any]) -> None:
         tasks.cancel_scope.cancel()
     told = [line for line in logged if line["log_level"] == "warning"]
     assert [line["event"] for line in told] == ["lead_not_acquired"]
+
+
+class Skewed:
+    """anyio on a clock that runs at another rate than the others': what a module sees of it.
+
+    Args:
+        rate: its seconds in one true second.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(anyio, name)
+
+    def current_time(self) -> float:
+        return anyio.current_time() * self._rate
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds / self._rate)
+
+    def move_on_at(self, moment: float) -> anyio.CancelScope:
+        return anyio.move_on_after(max(0.0, (moment - self.current_time()) / self._rate))
+
+
+def _on_clock_of(rate: float) -> ModuleType:
+    """The module, as a process has it whose clock runs at that rate."""
+    spec = importlib.util.find_spec("msa.runtime.leader")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.anyio = Skewed(rate)  # type: ignore[attr-defined]  # a module's own name
+    return module
+
+
+@pytest.mark.parametrize(("slow", "fast"), [(0.8, 1.0), (1.0, 1.2), (0.9, 1.1), (0.85, 1.2)])
+async def test_clocks_that_run_at_different_rates_never_make_two_writers(slow: float, fast: float) -> None:
+    """The leader's runs slowly, so it believes in its lead for longer; the other's runs fast, so it waits for less long."""
+    lease, both = Lease(), 0
+    leader, follower = Candidate(Lock(lease)), Candidate(Lock(lease))
+    for candidate, rate in ((leader, slow), (follower, fast)):
+        module = _on_clock_of(rate)
+        candidate.fence, candidate.elector_type = module.Fence(), module.LeaderElector
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(leader.run, "leader")
+        await anyio.sleep(1)
+        tasks.start_soon(follower.run, "follower")
+        await anyio.sleep(30)
+        leader.lock.error = Network("cut off")
+        for _ in range(600):
+            await anyio.sleep(0.05)
+            both += leader.may_write() and follower.may_write()
+        assert follower.leads()
+        tasks.cancel_scope.cancel()
+    assert both == 0
