@@ -41,13 +41,8 @@ class Anchor:
         return tuple(reference.uid for reference in self._look())
 
     @property
-    def reference(self) -> OwnerReference | None:
-        """The ConfigMap, for what else shall go with the addon and costs nothing to make anew; None where there is none."""
-        return next((item for item in self._look() if item.kind == "ConfigMap"), None)
-
-    @property
     def owners(self) -> tuple[OwnerReference, ...]:
-        """For a ServiceAccount: both owners or none, never one.
+        """For a ServiceAccount or a Lease: both owners or none, never one.
 
         Once both were seen it is both, as they were last seen: an account that is created while one of them is missing shares the fate of
         the others, and is not left behind if the addon is on its way out.

@@ -154,7 +154,7 @@ def _elector(
         managed,
         settings.install_namespace,
         names.AGENT_LEADER_LEASE,
-        owner=lambda: anchor.reference,
+        owners=lambda: anchor.owners,
         fenced=False,
     )
     return LeaderElector(
@@ -336,7 +336,7 @@ class _Agent:
     def _heartbeat(self) -> Heartbeat:
         anchor = self.reconciler.anchor
         lock = KubeLease(
-            self.managed, self.settings.install_namespace, names.ADDON, owner=lambda: anchor.reference
+            self.managed, self.settings.install_namespace, names.ADDON, owners=lambda: anchor.owners
         )
         return Heartbeat(lock, socket.gethostname(), self._trouble, wall_clock)
 

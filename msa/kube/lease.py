@@ -1,6 +1,6 @@
 """A coordination.k8s.io/v1 Lease as `runtime.ports.LeaseLock`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,7 +35,7 @@ class KubeLease:
         transport: to its API server.
         namespace: where it is.
         name: its name.
-        owner: the ownerReference of the object that it shall go with, None for none.
+        owners: the ownerReferences of the objects that it shall go with.
         fenced: False for the Lease of the leader election itself, which opens the fence.
     """
 
@@ -45,7 +45,7 @@ class KubeLease:
         namespace: str,
         name: str,
         *,
-        owner: Callable[[], object] = lambda: None,
+        owners: Callable[[], Sequence[object]] = tuple,
         fenced: bool = True,
     ) -> None:
         selection = Selection(
@@ -54,7 +54,7 @@ class KubeLease:
         self._leases = Resource(transport, selection, _Lease, fenced=fenced)
         self._namespace = namespace
         self._name = name
-        self._owner = owner
+        self._owners = owners
 
     async def get(self) -> LeaseRecord | None:
         try:
@@ -88,8 +88,8 @@ class KubeLease:
         metadata: dict[str, Any] = {"name": self._name, "namespace": self._namespace}
         if record.resource_version:
             metadata["resourceVersion"] = record.resource_version
-        if (owner := self._owner()) is not None:
-            metadata["ownerReferences"] = [owner]
+        if owners := self._owners():
+            metadata["ownerReferences"] = owners
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",

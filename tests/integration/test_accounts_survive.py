@@ -116,10 +116,14 @@ def test_the_two_owners_are_carried_by_two_manifest_works(member: Member) -> Non
 
 def test_the_config_map_is_deleted_and_no_account_goes(member: Member) -> None:
     before, uid = _standing(member), _uid(member, "configmap", names.ANCHOR)
+    lease = _uid(member, "lease", names.ADDON)
     member.managed.kubectl("delete", "configmap", "-n", INSTALL, names.ANCHOR)
     assert wait_until(lambda: _uid(member, "configmap", names.ANCHOR) not in ("", uid), PATIENCE)
     _wait_anchored(member)
     assert _standing(member) == before
+    assert _uid(member, "lease", names.ADDON) == lease, (
+        "or the addon would not be AVAILABLE for up to a minute"
+    )
 
 
 @pytest.mark.parametrize("work", [names.DEPLOY_WORK, names.IDENTITIES_WORK])

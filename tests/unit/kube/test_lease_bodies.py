@@ -46,10 +46,10 @@ async def test_a_renewal_is_merged_so_that_marks_of_others_stay_and_fails_if_som
     assert body["metadata"] == {"name": "lock", "namespace": "ns", "resourceVersion": "7"}
 
 
-async def test_a_lease_goes_with_its_owner_from_the_first_renewal_on_that_knows_it() -> None:
-    transport, owner = Recording(), dict[str, str]()
-    lease = KubeLease(transport, "ns", "lock", owner=lambda: owner or None)
+async def test_a_lease_goes_with_its_owners_from_the_first_renewal_on_that_knows_them() -> None:
+    transport, owners = Recording(), list[dict[str, str]]()
+    lease = KubeLease(transport, "ns", "lock", owners=lambda: owners)
     await lease.create(LeaseRecord("me", 15, None, None))
-    owner.update(OWNER)
+    owners.append(OWNER)
     await lease.update(LeaseRecord("me", 15, None, None, resource_version="7"))
     assert [body["metadata"].get("ownerReferences") for _, _, body in transport.sent] == [None, [OWNER]]
