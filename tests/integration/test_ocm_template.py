@@ -1,4 +1,4 @@
-"""The mode AddOnTemplate on real API servers: the chart as users install it, OCM's addon manager with OCM's rights, and no manager of ours."""
+"""The mode AddOnTemplate on real API servers: the chart as users install it, OCM's addon manager with OCM's rights deploys the agents."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from hack.charts import Release
 from hack.clusters import running
 from hack.demo import as_holder
 from hack.ocm import kinds
-from hack.ocm.fleet import Fleet, Member
+from hack.ocm.fleet import Fleet, Manager, Member
 from hack.processes import wait_until
 from msa.api import names
 from tests.support import identities
@@ -32,7 +32,10 @@ def fleet(home: Path) -> Iterator[Fleet]:
         fleet.install_ocm()
         Release(hub).install("--set=hubDeployMode=AddOnTemplate")
         fleet.start()
+        manager = Manager(hub, hub.kubeconfig, ("--deploy-mode=AddOnTemplate",))
+        manager.start()  # for what the identities' accounts hang on
         yield fleet
+        manager.stop()
         fleet.stop()
 
 
