@@ -20,7 +20,7 @@ import aiohttp
 from attrs import evolve, frozen
 
 from hack.addon import ensure_namespace
-from hack.bench_fleet import IDENTITIES_PATH, each, follow
+from hack.bench_fleet import ADDONS_PATH, IDENTITIES_PATH, each, follow
 from hack.bench_probes import cpu_seconds, report, rss_mb, say
 from hack.bench_raw import best_concurrency, send, session_to
 from hack.clusters import Cluster, running
@@ -32,6 +32,7 @@ from msa.api.clusterset import LABEL_CLUSTER_SET, SETS_VERSION
 
 _CLUSTERS = f"/apis/{cluster_api.GROUP}"
 _SETS = f"{cluster_api.GROUP}/{SETS_VERSION}"
+_ADDON = "addon.open-cluster-management.io/v1alpha1"
 _ROUNDS = 3
 _PATIENCE = 600.0
 _TEAM = "team"
@@ -146,6 +147,17 @@ async def _join(session: aiohttp.ClientSession, cluster: str) -> None:
     body = _body(f"{cluster_api.GROUP}/v1", "ManagedCluster", cluster, spec={"hubAcceptsClient": True})
     body["metadata"]["labels"] = {LABEL_CLUSTER_SET: "edge"}
     await send(session, "POST", f"{_CLUSTERS}/v1/managedclusters", body)
+    # Without an agent the manager would call each identity's Ready untrue.
+    addons = f"{ADDONS_PATH}/namespaces/{cluster}/managedclusteraddons"
+    await send(session, "POST", addons, _body(_ADDON, "ManagedClusterAddOn", names.ADDON, spec={}))
+    available = {
+        "type": "Available",
+        "status": "True",
+        "reason": "R",
+        "message": "",
+        "lastTransitionTime": _NOW,
+    }
+    await send(session, "PATCH", f"{addons}/{names.ADDON}/status", {"status": {"conditions": [available]}})
 
 
 async def _create(session: aiohttp.ClientSession, cluster: str, *, name: str) -> None:

@@ -78,7 +78,7 @@ class RawManager:
         await send(self.session, "POST", f"{ADDONS_PATH}/namespaces/{cluster}/managedclusteraddons", body)
 
     async def serve(self, cluster: str) -> None:
-        """The four requests for one cluster, with the contents that the manager's have."""
+        """The five requests for one cluster, with the contents that the manager's have."""
         roles = f"/apis/{rbac.GROUP}/v1/namespaces/{cluster}"
         status = f"{ADDONS_PATH}/namespaces/{cluster}/managedclusteraddons/{RAW_ADDON}/status"
         addon = ManagedClusterAddOn(ObjectMeta(name=RAW_ADDON, namespace=cluster, uid="raw"))
@@ -87,8 +87,9 @@ class RawManager:
         await self._send("PATCH", status, {"status": _registered(subject)})
         workload = Workload(cluster, names.DEFAULT_INSTALL_NAMESPACE, self.image)
         objects = render.manifests(workload, ephemeral=False, pull_secret=None)
-        work = render.manifest_work(addon, objects)
-        await self._send("POST", f"{WORKS_PATH}/namespaces/{cluster}/manifestworks", work)
+        identities = render.identities_work(addon, names.DEFAULT_INSTALL_NAMESPACE)
+        for work in (identities, render.manifest_work(addon, objects)):
+            await self._send("POST", f"{WORKS_PATH}/namespaces/{cluster}/manifestworks", work)
         applied = _condition("ManifestApplied", "AddonManifestApplied")
         conditions = [_condition("RegistrationApplied", "SetPermissionApplied"), applied]
         await self._send("PATCH", status, {"status": {"conditions": conditions}})

@@ -1,7 +1,7 @@
 """What the addon manager costs for a fleet, beside a raw client in the same run: `python -m hack.bench_manager [--n 1000]`.
 
-No agents run. Both sides make a ManagedClusterAddOn for each cluster and then what the manager makes for it: Role, RoleBinding,
-ManifestWork and two status patches. What OCM's work agents would do, one status patch of each ManifestWork, a process of its own does for
+No agents run. Both sides make a ManagedClusterAddOn for each cluster and then what the manager makes for it: RoleBinding, two
+ManifestWorks and two status patches. What OCM's work agents would do, one status patch of each ManifestWork, a process of its own does for
 both. Rounds alternate, the median counts, clusters are fresh. Prints a table and writes build/bench-manager.json.
 """
 
@@ -94,7 +94,7 @@ class ManagerBench:
         return best_concurrency(lambda tried: asyncio.run(few._raw_round(f"warm{tried}", tried))["seconds"])  # noqa: SLF001 - itself
 
     async def _raw_round(self, prefix: str, concurrency: int) -> dict[str, float]:
-        """Creates n addons that the manager does not look at, and sends the four requests for each."""
+        """Creates n addons that the manager does not look at, and sends the five requests for each."""
         clusters = [f"{prefix}-{number}" for number in range(self.n)]
         async with session_to(self.hub, concurrency) as session:
             raw = RawManager(session, self.manager.image)
