@@ -62,8 +62,15 @@ class FanOutStatus(Status, frozen=True, gc=False, rename="camel", omit_defaults=
 
 
 class FleetIdentity(ManagedServiceAccount, frozen=True, gc=False, rename="camel"):
+    """As it is kept.
+
+    Attributes:
+        abridged: the conditions are not word for word those on the server, so that they must not be written back.
+    """
+
     spec: FanOutSpec = FanOutSpec()
     status: FanOutStatus = FanOutStatus()
+    abridged: bool = False
 
 
 class StoredFleetIdentity(Struct, frozen=True, gc=False, rename="camel"):

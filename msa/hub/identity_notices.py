@@ -20,6 +20,8 @@ from msa.runtime.store import Store
 class StatusWriter(Protocol):
     """See `hub.identity_writes.IdentityHub`."""
 
+    async def whole(self, stored: ObjectMeta) -> FleetIdentity | None: ...
+
     async def patch_status(self, stored: ObjectMeta, changes: Body) -> str: ...
 
 
@@ -38,11 +40,14 @@ class Notices:
         Raises:
             ApiError: it could not be written.
         """
-        wanted = notices.changed(identity, type_, notice, self.now())
-        if wanted is None:
+        if notices.changed(identity, type_, notice, self.now()) is None:
             return False
         try:
-            version = await self.hub.patch_status(identity.metadata, {"conditions": wanted})
+            whole = await self.hub.whole(identity.metadata) if identity.abridged else identity
+            wanted = notices.changed(whole, type_, notice, self.now()) if whole is not None else None
+            if whole is None or wanted is None:
+                return False
+            version = await self.hub.patch_status(whole.metadata, {"conditions": wanted})
         except NotFound:
             return False  # deleted meanwhile: the next event says so
         self.freshness.wrote(key, self.identities, version, anyio.current_time())

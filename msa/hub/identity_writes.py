@@ -4,8 +4,10 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
 from msa.api.meta import ObjectMeta
 from msa.hub.bodies import Body
+from msa.hub.ingest import whole_identity
 from msa.hub.objects import Objects, Written, delete
 
 
@@ -18,6 +20,10 @@ class IdentityHub(Protocol):
 
     async def patch(self, stored: ObjectMeta, changes: Body) -> str:
         """Merges the changes into metadata and spec. The new resourceVersion."""
+        ...
+
+    async def whole(self, stored: ObjectMeta) -> FleetIdentity | None:
+        """The one of that name, read now, with nothing cut; None where its status cannot be read. Raises NotFound."""
         ...
 
     async def patch_status(self, stored: ObjectMeta, changes: Body) -> str:
@@ -42,6 +48,10 @@ class IdentityWrites:
 
     async def patch(self, stored: ObjectMeta, changes: Body) -> str:
         return await self._patch(stored, changes, "")
+
+    async def whole(self, stored: ObjectMeta) -> FleetIdentity | None:
+        read = await self.identities.within(stored.namespace).get(stored.name, into=StoredFleetIdentity)
+        return whole_identity(read)
 
     async def patch_status(self, stored: ObjectMeta, changes: Body) -> str:
         return await self._patch(stored, {"status": changes}, "status")

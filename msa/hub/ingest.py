@@ -156,16 +156,30 @@ def keep_identity(stored: StoredFleetIdentity) -> FleetIdentity:
 
     A status that cannot be read counts as empty: a tenant may have written it.
     """
-    try:
-        status = _STATUS.decode(stored.status)
-    except (msgspec.MsgspecError, RecursionError):
-        status = FanOutStatus()
+    read = _status_of(stored)
+    status = read if read is not None else FanOutStatus()
     if len(bytes(stored.status)) > bounds.LARGE:
         status = bounds.cut(status)
     conditions = tuple(_shared(condition) for condition in status.conditions)
     return FleetIdentity(
-        _marked(stored.metadata), bounds.cut(stored.spec), replace(status, conditions=conditions)
+        _marked(stored.metadata),
+        bounds.cut(stored.spec),
+        replace(status, conditions=conditions),
+        abridged=read is None or conditions != read.conditions,
     )
+
+
+def whole_identity(stored: StoredFleetIdentity) -> FleetIdentity | None:
+    """All of a ManagedServiceAccount, to be written back and not to be kept; None where its status cannot be read."""
+    status = _status_of(stored)
+    return FleetIdentity(stored.metadata, stored.spec, status) if status is not None else None
+
+
+def _status_of(stored: StoredFleetIdentity) -> FanOutStatus | None:
+    try:
+        return _STATUS.decode(stored.status)
+    except (msgspec.MsgspecError, RecursionError):
+        return None
 
 
 def _marked(stored: ObjectMeta) -> ObjectMeta:

@@ -3,6 +3,7 @@
 Level-triggered: what stood untrue while no manager ran is corrected at the next start.
 """
 
+from datetime import datetime
 from typing import Protocol
 
 import anyio
@@ -13,7 +14,7 @@ from msa.api.addon import ManagedClusterAddOn
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import Condition
 from msa.hub.identity_writes import IdentityHub
-from msa.policy.availability import agent_of, judgement, seconds_to_expiry
+from msa.policy.availability import Agent, agent_of, judgement, seconds_to_expiry
 from msa.policy.readiness import manager_ready
 from msa.runtime.errors import NotFound
 from msa.runtime.freshness import Freshness
@@ -55,17 +56,24 @@ class ReadinessReconciler:
             return Done()
         cluster, now = identity.metadata.namespace, self.now()
         agent = agent_of(cluster, self.addons.get(f"{cluster}/{names.ADDON}"))
-        ready = manager_ready(identity.status, judgement(identity.status, agent, now))
-        if ready is not None:
-            await self._write(key, identity, ready)
+        if _correction(identity, agent, now) is not None:
+            await self._correct(key, identity, agent)
         left = seconds_to_expiry(identity.status, now)
         return Done() if left is None else RequeueAfter(min(left, _LONGEST_LOOK))
 
-    async def _write(self, key: Key, identity: FleetIdentity, ready: Condition) -> None:
-        merged = conditions.merge(identity.status.conditions, (ready,), self.now())
+    async def _correct(self, key: Key, identity: FleetIdentity, agent: Agent) -> None:
         try:
-            version = await self.hub.patch_status(identity.metadata, {"conditions": merged})
+            whole = await self.hub.whole(identity.metadata) if identity.abridged else identity
+            ready = _correction(whole, agent, self.now()) if whole is not None else None
+            if whole is None or ready is None:
+                return
+            merged = conditions.merge(whole.status.conditions, (ready,), self.now())
+            version = await self.hub.patch_status(whole.metadata, {"conditions": merged})
         except NotFound:
             return  # deleted meanwhile: the next event says so
         self.freshness.wrote(key, self.identities, version, anyio.current_time())
-        self.observer.changed(identity, ready)
+        self.observer.changed(whole, ready)
+
+
+def _correction(identity: FleetIdentity, agent: Agent, now: datetime) -> Condition | None:
+    return manager_ready(identity.status, judgement(identity.status, agent, now))

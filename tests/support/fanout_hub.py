@@ -28,7 +28,7 @@ from msa.hub.fanout_caches import DECISIONS_BY_PLACEMENT, IDENTITY_INDEXES, FanO
 from msa.hub.fanout_causes import Causes
 from msa.hub.fanout_children import Children
 from msa.hub.fanout_departures import Departures
-from msa.hub.ingest import keep_identity
+from msa.hub.ingest import keep_identity, whole_identity
 from msa.runtime.backoff import Backoff
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from msa.runtime.freshness import Freshness
@@ -48,6 +48,7 @@ class FanOutHub:
     Attributes:
         refuses: what a write to a namespace fails with, while it is set.
         writes: what was written, in order: the verb and the object.
+        reads: what was read again before it was written.
         stored: every ManagedServiceAccount as it is on the wire.
         real: what a fresh read of the hub says; None for the same as the caches.
     """
@@ -55,6 +56,7 @@ class FanOutHub:
     now: Callable[[], datetime]
     refuses: dict[str, ApiError] = field(factory=dict)
     writes: list[str] = field(factory=list)
+    reads: list[str] = field(factory=list)
     observed: list[tuple[str, ...]] = field(factory=list)
     stored: dict[Key, Body] = field(factory=dict)
     version: int = 10
@@ -184,6 +186,14 @@ class FanOutHub:
     async def patch(self, stored: ObjectMeta, changes: Body) -> str:
         return self._patch(stored, changes, "patch")
 
+    async def whole(self, stored: ObjectMeta) -> FleetIdentity | None:
+        key = Key(f"{stored.namespace}/{stored.name}")
+        self._begin(key)
+        if key not in self.stored:
+            raise NotFound(key)
+        self.reads.append(key)
+        return whole_identity(_on_the_wire(self.stored[key]))
+
     async def patch_status(self, stored: ObjectMeta, changes: Body) -> str:
         return self._patch(stored, {"status": changes}, "status")
 
@@ -244,7 +254,7 @@ class FanOutHub:
             self._forget(key)
             return
         self.stored[key] = body
-        kept = keep_identity(msgspec.json.decode(msgspec.json.encode(body), type=StoredFleetIdentity))
+        kept = keep_identity(_on_the_wire(body))
         self._tell(kept, StoreWriter(self.caches.identities).put(kept))
 
     def _forget(self, key: Key) -> None:
@@ -260,6 +270,10 @@ class FanOutHub:
             PlacementDecision: self.caches.decisions,
         }
         return stores[type(item)]
+
+
+def _on_the_wire(body: Body) -> StoredFleetIdentity:
+    return msgspec.json.decode(msgspec.json.encode(body), type=StoredFleetIdentity)
 
 
 def _merge(stored: Any, changes: Any) -> Any:

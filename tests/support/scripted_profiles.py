@@ -184,6 +184,9 @@ class Hub:
         if found is not None and found.metadata.uid == stored.uid and not self.held:
             self.take(found)
 
+    async def whole(self, stored: ObjectMeta) -> FleetIdentity | None:
+        raise NotImplementedError
+
     async def patch_status(self, stored: ObjectMeta, changes: dict[str, Any]) -> str:
         key = f"{stored.namespace}/{stored.name}"
         found = self.caches.identities.get(key)

@@ -53,7 +53,7 @@ _ALWAYS = {
             "placementdecisions",
         )
     ),
-    _right(f"{names.PLURAL}.{names.GROUP}", _ANY, f"{_READ} create patch delete"),
+    _right(f"{names.PLURAL}.{names.GROUP}", _ANY, f"get {_READ} create patch delete"),
     _right(f"{names.PLURAL}/status.{names.GROUP}", _ANY, "patch"),
     # What users are told by.
     _right("events", _ANY, "create patch"),

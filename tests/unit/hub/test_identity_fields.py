@@ -142,3 +142,35 @@ async def test_of_many_identities_only_those_are_looked_at_that_say_something_or
     hub.put(cluster("late"))
     triggers.cluster(Change(key_of(cluster("late")), None, cluster("late")))
     assert "late/one" in queue._dirty
+
+
+def _conditions_of_others() -> list[dict[str, Any]]:
+    return [
+        {"type": f"Backup{number}", "status": "True", "reason": "R", "message": f"{number}\n" + "m" * 3000}
+        for number in range(40)
+    ]
+
+
+async def test_conditions_of_others_stay_word_for_word_though_the_copy_of_them_is_cut(hub: FanOutHub) -> None:
+    others = _conditions_of_others()
+    hub.apply(ONE, metadata=SYNC, status={"conditions": others})
+    told = Told()
+    for _ in range(3):
+        await _look(hub, told)
+    stored = hub.stored[ONE]["status"]["conditions"]
+    assert [(item["type"], item["message"]) for item in stored[:-1]] == [
+        (item["type"], item["message"]) for item in others
+    ]
+    assert stored[-1]["reason"] == "ClusterProfileGateOff"
+    assert len(hub.writes) == len(told.notices) == 1
+
+
+async def test_a_status_that_cannot_be_read_is_left_to_the_agent_and_written_by_no_loop(
+    hub: FanOutHub,
+) -> None:
+    status = {"conditions": _conditions_of_others()[:1], "expirationTimestamp": "2026-13-77T00:00:00Z"}
+    hub.apply(ONE, metadata=SYNC, status=status)
+    for _ in range(3):
+        await _look(hub, Told())
+    assert hub.stored[ONE]["status"] == status
+    assert hub.writes == []

@@ -137,3 +137,17 @@ async def test_an_addons_change_wakes_its_clusters_identities_only_where_the_ans
     triggers.addon(Change(key, after, hub.available("False")))
     assert await queue.get() == KEY
     assert sum(queue.statistics().ready.values()) == 0
+
+
+async def test_conditions_of_others_stay_word_for_word_and_usual_ones_cost_no_read(hub: Hub) -> None:
+    hub.available("False")
+    await hub.reconcile()
+    assert hub.reads == []
+    others = [{"type": f"T{number}", "status": "True", "message": "m\n" * 1500} for number in range(40)]
+    hub.apply(KEY, status={"conditions": [*hub.stored[KEY]["status"]["conditions"], *others]})
+    hub.available("True")
+    await hub.reconcile()
+    stored = {item["type"]: item["message"] for item in hub.stored[KEY]["status"]["conditions"]}
+    assert [stored.get(item["type"]) for item in others] == [item["message"] for item in others]
+    assert hub.ready() == ("True", "TokenFresh")
+    assert (len(hub.writes), len(hub.reads)) == (2, 1)
