@@ -8,6 +8,7 @@ from attrs import frozen
 
 from msa.agent.ports import Managed
 from msa.agent.retirement import Retirement
+from msa.policy.removal import can_release
 from msa.runtime.errors import ApiError
 from msa.runtime.ports import Now
 from msa.runtime.result import Key
@@ -41,7 +42,7 @@ class Release:
         except ApiError as error:
             _log.warning("release_unknown", reason=error.reason, problem=error.message)
             return
-        if moment is None:
+        if moment is None or not can_release(moment, self.now()):
             return
         until = anyio.current_time() - (self.now() - moment).total_seconds()
         if until <= self.retirement.released:

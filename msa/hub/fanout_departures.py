@@ -6,7 +6,6 @@ checked by a fresh read of the hub, and where it is most of the children nothing
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
 from typing import Protocol
 
 import anyio
@@ -20,14 +19,13 @@ from msa.hub.fanout_caches import FanOutCaches
 from msa.hub.fanout_causes import Causes
 from msa.hub.fanout_observer import FanOutObserver
 from msa.policy.reach import Reach
-from msa.policy.removal import WAIT_SECONDS, Absence, Confirm, Hold, Wait, is_mass, removal
+from msa.policy.removal import WAIT_SECONDS, Absence, Confirm, Hold, Wait, can_release, is_mass, removal
 from msa.runtime.ports import Now
 from msa.runtime.result import Key
 
 _UNPICKED_SECONDS = 30.0
 """For so long a cluster that a Placement no longer picks keeps its child: decisions are written one after the other, empty at first."""
 
-_SKEW = timedelta(minutes=1)
 _log = structlog.get_logger(__name__)
 
 
@@ -186,7 +184,7 @@ class Departures:
         """Whether somebody said so since all of them are out of place. A time to come releases nothing that has not happened."""
         at, now = parse_rfc3339(origin.metadata.annotation(names.ANNOTATION_RELEASE)), self.now()
         latest = max((item.since for item in self._leaving.get(key, {}).values()), default=-math.inf)
-        if at is None or at > now + _SKEW or latest == -math.inf:
+        if at is None or not can_release(at, now) or latest == -math.inf:
             return False
         return (now - at).total_seconds() <= anyio.current_time() - latest + 1.0
 

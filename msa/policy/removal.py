@@ -5,6 +5,7 @@ more, may be the work of a server that was restored empty, or that is another on
 objects are missing at once all of them are held.
 """
 
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from attrs import frozen
@@ -16,6 +17,7 @@ HOLD_SECONDS: Final = 900.0
 """The same, where most objects are missing."""
 
 _FEWEST: Final = 5
+_SKEW: Final = timedelta(minutes=1)
 
 
 @frozen
@@ -70,3 +72,8 @@ def removal(absence: Absence) -> Removal:
 def is_mass(missing: int, total: int) -> bool:
     """More than half, and at least five."""
     return missing >= _FEWEST and 2 * missing > total
+
+
+def can_release(said: datetime, now: datetime) -> bool:
+    """Whether a person's word of that time counts: a time to come would release what has not happened yet, for good."""
+    return said <= now + _SKEW

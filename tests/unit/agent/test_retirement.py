@@ -146,6 +146,19 @@ async def test_a_person_releases_what_was_missing_when_he_said_so_and_nothing_th
         group.cancel_scope.cancel()
 
 
+async def test_a_time_to_come_releases_nothing_that_has_not_happened_yet(world: World) -> None:
+    released: list[Key] = []
+    release = Release(world, world.reconciler.retirement, world.now, released.append)
+    world.released = world.now() + timedelta(days=365)
+    async with anyio.create_task_group() as group:
+        group.start_soon(release.run)
+        _miss(world, *NAMES)
+        await _live(world, 800, *NAMES)
+        group.cancel_scope.cancel()
+    assert released == []
+    assert _deletions(world) == 0
+
+
 @pytest.mark.parametrize("seen", [True, False])
 async def test_an_account_that_lost_its_label_goes_with_its_identity_all_the_same(
     world: World, seen: bool
