@@ -27,7 +27,7 @@ from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.meta import ObjectMeta
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
-from msa.policy.ownership import is_labelled, owns_account, owns_secret, refused_name
+from msa.policy.ownership import claims_of_others, is_labelled, owns_account, owns_secret, refused_name
 from msa.policy.patience import limited_wait, retry_delay
 from msa.policy.rotation import (
     InvalidSpec,
@@ -173,8 +173,8 @@ class TokenReconciler:
             await self._report(key, identity, holding, request, setback.outcome)
             return setback.until - start
         try:
-            asked = self._asked(identity, request)
             holding = Holding(ours, await self._revoked(key, identity, stored, holding.credential))
+            asked = self._asked(identity, request)
             account = await self.keeper.settle(key, identity, stored)
             snapshot = Snapshot(identity, account, holding.credential, self.cluster.view(), asked)
             snapshot = await self._verified(key, snapshot)
@@ -320,7 +320,8 @@ class TokenReconciler:
 def _facts(account: ObjectMeta) -> tuple[str, ...]:
     """What an attempt depends on of an account."""
     owners = (owner.uid for owner in account.owner_references)
-    return (account.uid, str(is_labelled(account)), str(account.deletion_timestamp), *owners)
+    marks = claims_of_others(account)
+    return (account.uid, str(is_labelled(account)), str(account.deletion_timestamp), *owners, *marks)
 
 
 def _said(status_: Status) -> Status:

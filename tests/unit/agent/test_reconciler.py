@@ -209,6 +209,43 @@ async def test_an_account_that_another_program_comes_to_own_loses_its_token_and_
     assert world.observed[-1] == ("refused", "ServiceAccountConflict", True)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["spec invalid first", "spec invalid after"])
+async def test_a_spec_that_asks_for_nothing_does_not_keep_the_token_of_an_account_that_another_program_applies(
+    world: World, *, first: bool
+) -> None:
+    """A tenant would have its token for as long as it lasts, with the rights that the other program's account is given."""
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    if not first:
+        _change_account(world, annotations={"meta.helm.sh/release-name": "cluster-proxy"})
+    stored = world.identities.get("cluster1/one")
+    assert stored is not None
+    metadata = replace(stored.metadata, resource_version=str(world.version + 1), generation=2)
+    spec = replace(stored.spec, rotation=replace(stored.spec.rotation, validity="nonsense"))
+    world.version += 1
+    StoreWriter(world.identities).put(replace(stored, metadata=metadata, spec=spec))
+    await reconciler(ONE)
+    if first:
+        assert _reason(world) == "InvalidSpec"
+        _change_account(world, annotations={"meta.helm.sh/release-name": "cluster-proxy"})
+        await reconciler(ONE)
+    assert "revoke secret" in world.writes
+
+
+async def test_when_another_programs_mark_is_removed_the_next_look_asks_for_a_token(world: World) -> None:
+    reconciler = reconciler_of(world)
+    await reconciler(ONE)
+    _change_account(world, annotations={"kubectl.kubernetes.io/last-applied-configuration": "{}"})
+    for _ in range(2):
+        await reconciler(ONE)
+        await anyio.sleep(61)
+    await reconciler(ONE)
+    assert _reason(world) == "ServiceAccountConflict"
+    _change_account(world, annotations=None)
+    await reconciler(ONE)
+    assert _reason(world) == "TokenFresh"
+
+
 async def test_when_the_account_is_ours_alone_again_it_gets_a_new_token(world: World) -> None:
     reconciler = reconciler_of(world)
     await reconciler(ONE)
