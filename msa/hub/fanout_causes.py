@@ -35,7 +35,9 @@ class Causes:
     _seen: dict[tuple[str, str], float] = field(factory=dict, init=False)
 
     def identity(self, change: Change[FleetIdentity]) -> None:
-        """Its spec was edited, or it was deleted for good."""
+        """Its spec was edited, or it was deleted for good: until there is one of its name again."""
+        if change.new is not None:
+            self._seen.pop(("deletion", change.key), None)
         if not _is_seen(change):
             return
         if change.new is None:

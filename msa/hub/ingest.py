@@ -178,7 +178,7 @@ def whole_identity(stored: StoredFleetIdentity) -> FleetIdentity | None:
 def _status_of(stored: StoredFleetIdentity) -> FanOutStatus | None:
     try:
         return _STATUS.decode(stored.status)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

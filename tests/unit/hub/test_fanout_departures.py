@@ -213,6 +213,23 @@ async def test_children_whose_origins_are_missing_after_a_restart_are_held_too(h
     assert hub.children() == []
 
 
+async def test_a_deletion_that_was_seen_says_nothing_of_an_origin_of_that_name_that_came_later(
+    hub: FanOutHub,
+) -> None:
+    hub.apply(ORIGIN, metadata={"finalizers": []})
+    hub.remove(ORIGIN)
+    hub.apply(ORIGIN, spec=UNBOUNDED)
+    reconcile = await _fanned_out(hub, *MANY)
+    StoreWriter(hub.caches.identities).drop(ORIGIN)
+    await anyio.sleep(1)
+    assert await reconcile(ORIGIN) == RequeueAfter(600.0)
+    await anyio.sleep(600)
+    await reconcile(ORIGIN)
+    await anyio.sleep(300)
+    await reconcile(ORIGIN)
+    assert hub.children() == sorted(MANY), "the hub still has the origin"
+
+
 async def test_one_child_that_cannot_be_deleted_does_not_keep_the_others(hub: FanOutHub) -> None:
     reconcile = await _fanned_out(hub, *MANY)
     hub.refuses["c2"] = Forbidden("a webhook says no")
