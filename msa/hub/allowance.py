@@ -38,3 +38,8 @@ class Allowance:
     @property
     def _debt(self) -> float:
         return self.burst / self.rate + self.longest
+
+
+def of_clusters() -> Allowance:
+    """A cluster that joins causes some ten changes; whatever one writes, it is looked at twice a second."""
+    return Allowance(burst=20, rate=2.0, longest=0.5)

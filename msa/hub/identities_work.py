@@ -6,15 +6,19 @@ ManagedClusterAddOn that owns it, and with nothing else.
 
 import anyio
 import structlog
-from attrs import frozen
+from attrs import field, frozen
 
 from msa.api import names
 from msa.api.addon import ManagedClusterAddOn
 from msa.api.work import Work
 from msa.hub import render
+from msa.hub.allowance import Allowance, of_clusters
 from msa.hub.objects import Objects, create, rewrite
+from msa.hub.triggers import differs
+from msa.policy import slices
 from msa.policy.registration import is_ours
 from msa.runtime.freshness import Freshness
+from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Done, Key, Result
 from msa.runtime.store import Change, Store
 
@@ -49,9 +53,27 @@ class IdentitiesWorkReconciler:
         self.freshness.wrote(key, self.works, version, anyio.current_time())
 
 
-def cluster_of(change: Change[ManagedClusterAddOn] | Change[Work]) -> Key:
-    """The key of what changed."""
-    return Key(change.latest.metadata.namespace)
+@frozen
+class Triggers:
+    """Handlers of changes. The key is looked at when something has changed that the work depends on, and seldom however often that is."""
+
+    queue: WorkQueue
+    _by_cluster: Allowance = field(factory=of_clusters, init=False)
+
+    def addon(self, change: Change[ManagedClusterAddOn]) -> None:
+        if differs(change, slices.of_addon_for_identities):
+            self._look_at(change)
+
+    def work(self, change: Change[Work]) -> None:
+        if differs(change, slices.of_work):
+            self._look_at(change)
+
+    def _look_at(self, change: Change[ManagedClusterAddOn] | Change[Work]) -> None:
+        cluster = change.latest.metadata.namespace
+        if change.initial:
+            self.queue.add(Key(cluster), Lane.INITIAL)
+        else:
+            self.queue.add_after(Key(cluster), self._by_cluster.wait(cluster, anyio.current_time()))
 
 
 def _is_installed(addon: ManagedClusterAddOn) -> bool:

@@ -1,12 +1,11 @@
 """What identities hang on, put together: caches -> reconciler -> queue."""
 
-from msa.hub.identities_work import IdentitiesWorkReconciler, cluster_of
+from msa.hub.identities_work import IdentitiesWorkReconciler, Triggers
 from msa.hub.part import Common, Part, identities_works
 from msa.runtime.backoff import Backoff
 from msa.runtime.controller import Controller
 from msa.runtime.freshness import Freshness
-from msa.runtime.queue import Lane, WorkQueue
-from msa.runtime.store import Change
+from msa.runtime.queue import WorkQueue
 
 _WORKERS = 8
 
@@ -18,10 +17,7 @@ def part(common: Common) -> Part:
     reconciler = IdentitiesWorkReconciler(
         common.addons.store, common.identities_works.store, identities_works(common.hub), freshness
     )
-
-    def changed(change: Change) -> None:  # type: ignore[type-arg]  # of either kind
-        queue.add(cluster_of(change), Lane.INITIAL if change.initial else Lane.LIVE)
-
-    common.addons.subscribe(changed)
-    common.identities_works.subscribe(changed)
+    triggers = Triggers(queue)
+    common.addons.subscribe(triggers.addon)
+    common.identities_works.subscribe(triggers.work)
     return Part((), (Controller(queue, reconciler, workers=_WORKERS, freshness=freshness, metrics=metrics),))

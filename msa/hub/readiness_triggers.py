@@ -1,9 +1,11 @@
 """Which identities' `Ready` is judged again when something changes on the hub."""
 
-from attrs import frozen
+import anyio
+from attrs import field, frozen
 
 from msa.api.addon import ManagedClusterAddOn
 from msa.api.fleet_identity import FleetIdentity
+from msa.hub.allowance import Allowance, of_clusters
 from msa.hub.fanout_caches import PLACES
 from msa.policy.availability import agent_of
 from msa.runtime.queue import Lane, WorkQueue
@@ -20,10 +22,15 @@ class Triggers:
 
     identities: Store[FleetIdentity]
     queue: WorkQueue
+    _by_cluster: Allowance = field(factory=of_clusters, init=False)
 
     def identity(self, change: Change[FleetIdentity]) -> None:
-        if change.old is None or change.new is None or change.old.status != change.new.status:
-            self.queue.add(change.key, Lane.INITIAL if change.initial else Lane.LIVE)
+        """A cluster that writes its own over ours again and again is answered twice a second."""
+        if change.initial:
+            self.queue.add(change.key, Lane.INITIAL)
+        elif change.old is None or change.new is None or change.old.status != change.new.status:
+            cluster = change.latest.metadata.namespace
+            self.queue.add_after(change.key, self._by_cluster.wait(cluster, anyio.current_time()))
 
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
         cluster = change.latest.metadata.namespace

@@ -14,7 +14,7 @@ from msa.api.core import Secret
 from msa.api.rbac import RoleBinding
 from msa.api.work import Work
 from msa.hub.addon import Caches
-from msa.hub.allowance import Allowance
+from msa.hub.allowance import Allowance, of_clusters
 from msa.policy import slices
 from msa.policy.config_hashes import uses
 from msa.runtime.events import KubeObject
@@ -31,9 +31,6 @@ BY_CLUSTER: Final = "cluster"
 def cluster_of(request: SigningRequest) -> tuple[str, ...]:
     return (request.metadata.label(LABEL_CLUSTER),)
 
-
-_CLUSTER_BURST, _CLUSTER_RATE, _CLUSTER_LONGEST = 20, 2.0, 0.5
-"""A cluster that joins causes some ten changes; whatever one writes, it is looked at twice a second."""
 
 _REQUEST_BURST, _REQUEST_RATE, _REQUEST_LONGEST = 20, 5.0, 300.0
 """An agent asks once in months."""
@@ -56,37 +53,35 @@ class Triggers:
     addons: WorkQueue
     fleet: WorkQueue
     requests: WorkQueue
-    _by_cluster: Allowance = field(
-        factory=lambda: Allowance(_CLUSTER_BURST, _CLUSTER_RATE, _CLUSTER_LONGEST), init=False
-    )
+    _by_cluster: Allowance = field(factory=of_clusters, init=False)
     _by_asker: Allowance = field(
         factory=lambda: Allowance(_REQUEST_BURST, _REQUEST_RATE, _REQUEST_LONGEST), init=False
     )
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
         name = change.latest.metadata.name
-        if _differs(change, slices.of_cluster):
+        if differs(change, slices.of_cluster):
             self._look_at(name, initial=change.initial)
-        if _differs(change, slices.of_cluster_for_requests):
+        if differs(change, slices.of_cluster_for_requests):
             self._judge_again(name, _lane(initial=change.initial))
 
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
         cluster = change.latest.metadata.namespace
-        if _differs(change, slices.of_addon):
+        if differs(change, slices.of_addon):
             self._look_at(cluster, initial=change.initial)
-        if _differs(change, slices.of_addon_for_requests):
+        if differs(change, slices.of_addon_for_requests):
             self._judge_again(cluster, _lane(initial=change.initial))
 
     def work(self, change: Change[Work]) -> None:
-        if _differs(change, slices.of_work):
+        if differs(change, slices.of_work):
             self._look_at(change.latest.metadata.namespace, initial=change.initial)
 
     def binding(self, change: Change[RoleBinding]) -> None:
-        if _differs(change, slices.of_binding):
+        if differs(change, slices.of_binding):
             self._look_at(change.latest.metadata.namespace, initial=change.initial)
 
     def request(self, change: Change[SigningRequest]) -> None:
-        if not _differs(change, slices.of_request):
+        if not differs(change, slices.of_request):
             return
         key, asker = Key(change.latest.metadata.name), subjects.asker(change.latest.spec.username)
         if change.initial or change.new is None or change.new.decided:
@@ -101,7 +96,7 @@ class Triggers:
             self._everywhere(self.caches.addons.values())
 
     def config(self, change: Change[DeploymentConfig]) -> None:
-        if not _differs(change, slices.of_config):
+        if not differs(change, slices.of_config):
             return
         self.fleet.add(Key(names.ADDON), _lane(initial=change.initial))
         metadata = change.latest.metadata
@@ -110,7 +105,7 @@ class Triggers:
         )
 
     def pull_secret(self, change: Change[Secret]) -> None:
-        if _differs(change, slices.of_pull_secret):
+        if differs(change, slices.of_pull_secret):
             self._everywhere(self.caches.addons.values())
 
     def _look_at(self, cluster: str, *, initial: bool) -> None:
@@ -134,7 +129,7 @@ def _lane(*, initial: bool) -> Lane:
     return Lane.INITIAL if initial else Lane.LIVE
 
 
-def _differs(change: Change[T], of: Callable[[T], object]) -> bool:
+def differs(change: Change[T], of: Callable[[T], object]) -> bool:
     """Whether the object came, went, or is another now in the parts that something depends on."""
     old, new = change.old, change.new
     return old is None or new is None or of(old) != of(new)

@@ -34,6 +34,12 @@ def of_addon_for_requests(addon: ManagedClusterAddOn) -> object:
     return _is_going(addon.metadata)
 
 
+def of_addon_for_identities(addon: ManagedClusterAddOn) -> object:
+    """For the ManifestWork of what identities hang on."""
+    metadata = addon.metadata
+    return metadata.uid, metadata.owner_references, _is_going(metadata), addon.status.namespace
+
+
 def of_work(work: Work) -> object:
     """For the addon that it deploys."""
     return (

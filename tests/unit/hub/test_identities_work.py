@@ -1,22 +1,28 @@
 """The ManifestWork that carries what identities hang on: when it is written, and that the agent's waits for it where it must."""
 
+from random import Random
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from attrs import define, field
+from prometheus_client import CollectorRegistry
 
 from msa.api import names
 from msa.api.addon import AddonStatus
 from msa.api.meta import Condition, ObjectMeta
 from msa.api.work import APPLIED, ManifestWork, Work
 from msa.hub import render
-from msa.hub.identities_work import IdentitiesWorkReconciler
+from msa.hub.identities_work import IdentitiesWorkReconciler, Triggers
 from msa.hub.ingest import keep_work
 from msa.hub.objects import R
 from msa.hub.ports import Kind
+from msa.runtime.backoff import Backoff
 from msa.runtime.freshness import Freshness
-from msa.runtime.store import StoreWriter
+from msa.runtime.metrics import Metrics
+from msa.runtime.queue import WorkQueue
+from msa.runtime.store import Change, StoreWriter
 from tests.support.fleet import CLUSTER, Fleet, addon, install, reconciler_of, settle, with_
 
 NAMESPACE = "agents"
@@ -160,3 +166,30 @@ def test_which_work_carries_the_config_map_is_seen_in_its_spec() -> None:
         for spec in (listed, named)
     ]
     assert found == [True, False]
+
+
+async def test_what_else_is_written_of_an_addon_costs_no_look_and_a_duel_two_a_second(works: Works) -> None:
+    queue = WorkQueue("identitieswork", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    triggers, looks, known = Triggers(queue), 0, addon()
+    said = AddonStatus(namespace=known.status.namespace, conditions=(Condition("Available", "True"),))
+    triggers.addon(Change(CLUSTER, known, with_(known, status=said)))
+    assert sum(queue.statistics().ready.values()) == queue.statistics().delayed == 0
+    await _reconciler(works)(CLUSTER)
+    ours = works.fleet.identities_works.get(f"{CLUSTER}/{names.IDENTITIES_WORK}")
+    assert ours is not None
+
+    async def look() -> None:
+        nonlocal looks
+        while True:
+            queue.done(await queue.get())
+            looks += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(queue.run)
+        group.start_soon(look)
+        for number in range(1000):
+            triggers.work(Change(CLUSTER, ours, with_(ours, digest=str(number))))
+            await anyio.sleep(0.01)
+        await anyio.sleep(1)
+        group.cancel_scope.cancel()
+    assert 20 <= looks <= 50

@@ -151,3 +151,26 @@ async def test_conditions_of_others_stay_word_for_word_and_usual_ones_cost_no_re
     assert [stored.get(item["type"]) for item in others] == [item["message"] for item in others]
     assert hub.ready() == ("True", "TokenFresh")
     assert (len(hub.writes), len(hub.reads)) == (2, 1)
+
+
+async def test_an_identity_whose_status_changes_all_the_time_is_looked_at_twice_a_second(hub: Hub) -> None:
+    queue = WorkQueue("readiness", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    triggers, looks = Triggers(hub.caches.identities, queue), 0
+
+    async def look() -> None:
+        nonlocal looks
+        while True:
+            queue.done(await queue.get())
+            looks += 1
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(queue.run)
+        group.start_soon(look)
+        for number in range(1000):
+            before = hub.get(KEY)
+            hub.report("c1", "True", f"R{number}")
+            triggers.identity(Change(KEY, before, hub.get(KEY)))
+            await anyio.sleep(0.01)
+        await anyio.sleep(1)
+        group.cancel_scope.cancel()
+    assert 20 <= looks <= 50
