@@ -22,6 +22,7 @@ from hack.clusters import Cluster, ClusterError
 from hack.demo_consume import consume
 from hack.demo_leave import join_and_leave
 from hack.demo_stage import (
+    AnotherDemoError,
     agents,
     alone,
     available,
@@ -252,7 +253,8 @@ def show_metrics(scene: Scene) -> None:
 
 def _show_metrics(port: int, prefixes: tuple[str, ...]) -> None:
     lines = [line for line in fetched(port, "/metrics").splitlines() if line.startswith(prefixes)]
-    typed(f"curl -s http://127.0.0.1:{port}/metrics | grep -E '^({'|'.join(prefixes)})'", "\n".join(lines))
+    command = f"curl -s http://127.0.0.1:{port}/metrics | grep -E '^({'|'.join(prefixes)})' | grep -v ' 0.0$'"
+    typed(command, "\n".join(line for line in lines if not line.endswith(" 0.0")))
 
 
 def stay(scene: Scene, parent: int) -> None:
@@ -262,14 +264,18 @@ def stay(scene: Scene, parent: int) -> None:
     exports(hub)
     print("  kubectl get msa -A -w")
     print("  kubectl delete secret -n cluster1 my-sample                    # and it comes back")
-    print("  kubectl delete msa -n cluster1 short-lived                     # and all of it goes")
+    print(
+        "  kubectl delete msa -n cluster1 short-lived                     # and its ServiceAccount and Secret are deleted"
+    )
     print("  kubectl apply -n cluster2 -f manifests/samples/short-lived.yaml")
     print(
-        "  kubectl delete managedclustersetbinding -n robots global       # and robot goes from all clusters"
+        "  kubectl delete managedclustersetbinding -n robots global       # and robot is deleted on all clusters"
     )
     print(f"  kubectl --kubeconfig={relative(managed.kubeconfig)} get serviceaccounts -n {_INSTALL}")
-    print("  kubectl delete role -n cluster1 managed-serviceaccount-addon-agent    # and it comes back")
-    print("  kubectl delete managedcluster cluster2                         # and its agent goes")
+    print(
+        "  kubectl delete rolebinding -n cluster1 managed-serviceaccount-addon-agent    # and it comes back"
+    )
+    print("  kubectl delete managedcluster cluster2                         # and its agent is deleted")
     print(f"  tail -f {relative(scene.manager.process.log)}\n", flush=True)
     try:
         while os.getppid() == parent:
@@ -305,5 +311,5 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)  # everything is stopped by now
-    except binaries.Unavailable as error:
+    except (binaries.Unavailable, AnotherDemoError) as error:
         sys.exit(f"demo: {error}")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import yaml
 
 from hack.clusters import HOME, Cluster, running
-from hack.demo_talk import HUB, DemoError
+from hack.demo_talk import HUB
 from hack.ocm.fleet import Fleet, Manager, Member
 from hack.processes import Process
 from msa.api import names
@@ -23,16 +23,20 @@ _PLANE: Final = ("etcd", "apiserver", "controller-manager")
 _LAST_LINES: Final = 5
 
 
+class AnotherDemoError(Exception):
+    """The clusters of this clone belong to another demo, and so do their logs."""
+
+
 @contextmanager
 def alone() -> Iterator[None]:
-    """Nobody else's demo in this clone, whose clusters have the same names. Raises DemoError."""
+    """No other demo in this clone: its clusters have the same names. Raises AnotherDemoError."""
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DemoError(
-                "another demo runs in this clone: stop it with Ctrl-C where it was started"
+            raise AnotherDemoError(
+                "another demo is running in this clone: stop it with Ctrl-C in its terminal"
             ) from None
         yield
 

@@ -51,10 +51,12 @@ def run_as(cluster: Cluster, kubeconfig: Path, *arguments: str) -> str:
     return printed
 
 
-def exports(hub: Cluster) -> None:
+def exports(
+    hub: Cluster, purpose: str = "to paste a command into another terminal while the demo runs"
+) -> None:
     """What makes the commands that are shown work elsewhere."""
     tools = (relative(hub.binaries["kubectl"].parent), relative(Path(binaries.helm()).parent))
-    say("to paste any of the commands below into another terminal, in this folder, while all this runs:")
+    say(f"{purpose}, change to this folder and run this first:")
     print(
         f"export PATH=$PWD/.venv/bin:{':'.join(tools)}:$PATH KUBECONFIG={relative(hub.kubeconfig)}",
         flush=True,

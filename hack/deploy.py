@@ -200,7 +200,7 @@ def confirmed(what: str, hub: str, environment: Mapping[str, str], ask: Callable
     try:
         return ask("Go on? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        raise DeployError("nobody is there to answer: set YES=1 to go on without the question") from None
+        raise DeployError("standard input has no answer: set YES=1 to skip the question") from None
 
 
 def _namespace() -> str:

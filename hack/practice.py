@@ -1,6 +1,6 @@
 """A hub to practise helm on: OCM's stand-ins, one cluster that has joined, and no addon yet.
 
-python -m hack.practice up      start it; it stays until it is told to go
+python -m hack.practice up      start it; it runs until down
 python -m hack.practice down    stop it and remove its state
 """
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from hack import binaries
 from hack.clusters import HOME, Cluster, ClusterError
-from hack.demo_talk import exports, say, title
+from hack.demo_talk import exports, relative, say, title
 from hack.ocm.fleet import Fleet, Member
 from msa.api import names
 
@@ -17,10 +17,13 @@ _CLUSTER: Final = "cluster1"
 _HUB: Final = "practice-hub"
 _STEPS: Final = (
     f"helm install -n {names.HUB_NAMESPACE} --create-namespace {names.ADDON} manifests/charts/{names.ADDON}",
-    f"kubectl get pods -n {names.HUB_NAMESPACE}",
-    "kubectl get managedclusteraddon -A",
+    f"kubectl rollout status -n {names.HUB_NAMESPACE} deployment/managed-serviceaccount-addon-manager",
+    f"kubectl wait -n {_CLUSTER} managedclusteraddon/{names.ADDON} --for=condition=Available --timeout=2m",
     f"kubectl apply -n {_CLUSTER} -f manifests/samples/my-sample.yaml",
-    f"kubectl get managedserviceaccounts -n {_CLUSTER}",
+    f"kubectl wait -n {_CLUSTER} msa/my-sample --for=condition=Ready --timeout=1m",
+    f"kubectl describe msa -n {_CLUSTER} my-sample",
+    f"helm upgrade -n {names.HUB_NAMESPACE} {names.ADDON} manifests/charts/{names.ADDON} --set hubDeployMode=AddOnTemplate",
+    f"helm rollback -n {names.HUB_NAMESPACE} {names.ADDON} 1",
     f"helm uninstall -n {names.HUB_NAMESPACE} {names.ADDON}",
 )
 
@@ -48,12 +51,13 @@ def up() -> None:
         fleet.start(manager_pods=True)
     if member.process.pid() is None:
         member.join()
-    title(f"{_CLUSTER} has joined. Try, in this folder:")
-    exports(fleet.hub)
+    title(f"{_CLUSTER} has joined the hub")
+    exports(fleet.hub, "to try these commands")
     for step in _STEPS:
         print(f"  {step}")
     print(
-        f"There is no node: pods run as processes, their logs are in {HOME.name}/*/agent-*.log. make hub-down ends it all."
+        f"There is no node and no image: pods run as processes, their logs are {relative(HOME)}/practice-*/agent-*.log.\n"
+        "make hub-down stops all of it and deletes its state."
     )
 
 

@@ -14,8 +14,9 @@ from hack.reference.text import code, page, section, table
 from hack.reference.words import ADDON, FAN_OUT, GOOD, MANAGER, TROUBLES, Entry, explained
 
 _IDENTITY = """\
-Written by the agent, shown by `kubectl describe msa -n CLUSTER NAME`. `Ready` sums up. `TokenReported` says the same as `Ready`, for
-programs that know it from the addon that this one replaces. `SecretCreated` stays True while the Secret is there, whatever the trouble
+Shown by `kubectl describe msa -n CLUSTER NAME`. The agent writes them; the manager writes `Ready` where the agent cannot
+(the second table below). `Ready` sums up. `TokenReported` is the agent's last word, for programs that know it from the addon that
+this one replaces; it stays as it is while the manager owns `Ready`. `SecretCreated` stays True while the Secret is there, whatever the trouble
 is. `LifetimeShortened` and `TTLIgnored` are there only while they are True.
 
 `FieldsIgnored` is there only while a field or a label has no effect, and names it and the remedy: `ClusterProfileGateOff` and `NotFannedOut`

@@ -76,7 +76,8 @@ _AGENTS = """\
 From the agent, in the cluster's namespace (`kubectl get events -n CLUSTER`):"""
 
 _REQUEST = """\
-From the manager, in the namespace `default`, since a CertificateSigningRequest has none: `kubectl get events -n default`. A request
+From the manager, in the namespace `default`, since a CertificateSigningRequest has none: `kubectl describe csr NAME` shows them, and so does
+`kubectl get events -n default`. A request
 that is in doubt is left undecided, not denied: whoever may do that can still `kubectl certificate approve` or `deny` it. The message
 says what was found and what is wanted. The reasons are also the label `reason` of `msa_csr_decisions_total`.
 

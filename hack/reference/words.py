@@ -76,7 +76,7 @@ TROUBLES = {
         "delete or rename it, or have it taken over by the `kubectl label` that the message gives",
     ),
     "SecretContested": Entry(
-        "somebody alters or deletes the Secret again and again; it is repaired less and less often",
+        "another program keeps altering or deleting the Secret; repairs back off",
         "stop the field manager that the message names",
     ),
     "SecretAltered": Entry(
@@ -99,7 +99,7 @@ TROUBLES = {
     ),
     "ForbiddenOnHub": Entry(
         "the agent may not do on the hub what it must",
-        "see the Role `managed-serviceaccount-addon-agent` in this namespace (the manager puts it right by itself), quotas and admission policies",
+        "see the RoleBinding `managed-serviceaccount-addon-agent` in this namespace (the manager restores it), the ClusterRole of that name (the chart creates it), quotas and admission policies",
     ),
     "UnauthorizedOnManagedCluster": Entry(
         "the managed cluster does not take the agent's own token",
@@ -136,7 +136,7 @@ TROUBLES = {
 
 MANAGER = {
     "AgentUnavailable": Entry(
-        "the agent is not available, so nobody can tell whether the token can be used; it may be good still",
+        "the agent is not available, so it is not known whether the token can be used; it may still be valid",
         "see the ManagedClusterAddOn of this cluster: `kubectl describe managedclusteraddon -n CLUSTER managed-serviceaccount`",
     ),
     "TokenExpired": Entry(
@@ -232,7 +232,7 @@ ADDON_EVENTS = {
 }
 
 RENEWALS = {
-    "SecretMissing": Entry("there was no Secret: the first token, or somebody deleted it"),
+    "SecretMissing": Entry("there was no Secret: the first token, or the Secret was deleted"),
     "TokenMissing": Entry("the Secret had no `token`"),
     "TokenMalformed": Entry("its `token` could not be read"),
     "WrongServiceAccount": Entry("its token was another ServiceAccount's"),
@@ -248,7 +248,7 @@ RENEWALS = {
     "TokenExpired": Entry("it was not renewed in time: the agent or an API server was away"),
     "TokenDue": Entry("it was time, between 0.7 and 0.8 of its life"),
     "CAChanged": Entry(
-        "`ca.crt` was not the managed cluster's CA, which was replaced, or somebody altered it"
+        "`ca.crt` was not the managed cluster's CA, which was replaced, or another program altered it"
     ),
     "ForeignData": Entry("the Secret had other entries than `token` and `ca.crt`, which were removed"),
     "MarksLost": Entry("the Secret's label, annotations or ownerReference were missing or wrong"),
@@ -265,11 +265,11 @@ RENEWALS = {
 REQUEST_EVENTS = {
     "Approved": Entry("every field is what the agent on that cluster may ask for"),
     "AlreadyDecided": Entry(
-        "somebody decided it, or it has its certificate already: it is not looked at any more, so nobody is told"
+        "it is already decided, or has its certificate: it is ignored, and no Event is emitted"
     ),
     "WrongSigner": Entry("it asks another signer than `kubernetes.io/kube-apiserver-client`"),
     "WrongAddonLabel": Entry(
-        "its label names another addon: such a request is not looked at, so nobody is told"
+        "its label names another addon: such a request is ignored, and no Event is emitted"
     ),
     "ClusterUnknown": Entry("its label names no ManagedCluster", "import the cluster"),
     "ClusterNotAccepted": Entry(
@@ -288,7 +288,7 @@ REQUEST_EVENTS = {
     "ForeignNamePart": Entry("the subject has parts besides CN and O"),
     "ForeignAttribute": Entry("the request has attributes besides one list of extensions"),
     "SubjectAltName": Entry("alternative names are asked for, other than the one that OCM puts there"),
-    "ForeignExtension": Entry("extensions are asked for that the agent needs not"),
+    "ForeignExtension": Entry("it requests extensions that the agent does not need"),
     "WrongKeyUsage": Entry("the key usage is not a client's"),
     "KeyNotAllowed": Entry(
         "the key is weak or of an unusual kind", "RSA of 2048 bits or more, P-256, P-384 or Ed25519"

@@ -91,7 +91,7 @@ def _expired(agent: Agent, expires: datetime) -> str:
 def _unavailable(agent: Agent) -> str:
     since = f" since {rfc3339(agent.since)}" if agent.since is not None else ""
     return (
-        f"the agent of cluster {agent.cluster} is not available{since}. The current token stays in place, but nobody checks or renews it. "
+        f"the agent of cluster {agent.cluster} is not available{since}. The current token stays in place, but no agent checks or renews it. "
         f"Find out why: {_describe(agent)}"
     )
 
