@@ -34,6 +34,7 @@ class Anchor:
     accounts: Store[ServiceAccount]
     namespace: str
     _known: dict[str, OwnerReference] = field(factory=dict)
+    _learnt: bool = False
 
     @property
     def uids(self) -> tuple[str, ...]:
@@ -44,7 +45,7 @@ class Anchor:
     def owners(self) -> tuple[OwnerReference, ...]:
         """For a ServiceAccount or a Lease: both owners or none, never one.
 
-        Once both were seen it is both, as they were last seen: an account that is created while one of them is missing shares the fate of
+        Once both were seen, by this agent or one before it, it is both, as they were last seen: an account that is created while one of them is missing shares the fate of
         the others, and is not left behind if the addon is on its way out.
         """
         self._look()
@@ -67,6 +68,7 @@ class Anchor:
 
     def _look(self) -> list[OwnerReference]:
         """The owners that are there now, remembered."""
+        self._learn()
         found = []
         for kind, name in OWNERS:
             store: Store[ConfigMap] | Store[ServiceAccount] = (
@@ -77,3 +79,15 @@ class Anchor:
                 found.append(OwnerReference("v1", kind, name, stored.metadata.uid))
         self._known.update({reference.kind: reference for reference in found})
         return found
+
+    def _learn(self) -> None:
+        """Once: an agent that starts while an owner is missing sees what it was on the accounts that hang on it."""
+        if self._learnt or not self.accounts.synced:
+            return
+        self._learnt = True
+        for account in self.accounts.values():
+            for owner in account.metadata.owner_references:
+                if (owner.kind, owner.name) in OWNERS:
+                    self._known.setdefault(
+                        owner.kind, OwnerReference("v1", owner.kind, owner.name, owner.uid)
+                    )

@@ -107,6 +107,25 @@ async def test_while_only_one_owner_was_ever_seen_an_account_has_none(world: Anc
     assert world.writes == NEW
 
 
+@pytest.mark.parametrize("there", [("account",), ("map",), ()], ids=str)
+async def test_an_agent_that_starts_while_an_owner_is_missing_knows_it_from_the_accounts_that_hang_on_it(
+    world: Anchored, there: tuple[str, ...]
+) -> None:
+    """The addon may be on its way out: an account without owners would stay behind for ever."""
+    held = OwnerReference("v1", "ConfigMap", names.ANCHOR, "map")
+    other = OwnerReference("v1", "ServiceAccount", names.AGENT_SERVICE_ACCOUNT, "account")
+    before = ServiceAccount(replace(builders.account("older").metadata, owner_references=(held, other)))
+    StoreWriter(world.accounts).replace([before], "20")
+    world.version = 30
+    if "map" in there:
+        world.put_config_map("map")
+    if "account" in there:
+        world.put_agent_account("account")
+    await world.reconciler(ONE)
+    assert sorted(world.owners()) == (["account", "map"] if there else [])
+    assert ("account" in world.writes) == bool(there), "with neither there, the addon is being removed"
+
+
 async def test_an_account_from_before_is_given_both_in_one_patch_and_keeps_its_token(world: Anchored) -> None:
     """One of the Go addon, or of a version of ours that knew the ConfigMap alone."""
     await world.reconciler(ONE)
