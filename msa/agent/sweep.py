@@ -4,7 +4,7 @@ Every token, slowly, where the cluster does not tell its keys: one Secret read a
 And one token of each kind after a restart, which may have changed the issuer or the audiences that the server accepts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
@@ -17,9 +17,11 @@ from msa.agent.reconciler import Caches
 from msa.api.core import Credential
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import Token
-from msa.policy.rotation import InvalidSpec, Kind, Request, Snapshot, violation
+from msa.policy.rotation import Cluster, InvalidSpec, Kind, Request, Snapshot, violation
 from msa.runtime.errors import ApiError
 from msa.runtime.result import Key
+from msa.runtime.slices import Slices
+from msa.runtime.store import key_of
 
 _ROUND_SECONDS = 600.0
 _PAUSE_SECONDS = 1.0
@@ -103,7 +105,7 @@ class TokenSweep:
                 await self._ask_about_kinds(issued_before=self._cluster.now())
 
     async def _ask_about_kinds(self, *, issued_before: datetime) -> None:
-        for kind, keys in self._kinds(issued_before).items():
+        for kind, keys in (await self._kinds(issued_before)).items():
             witnesses = keys[:_WITNESSES]
             for key in witnesses:
                 credential = self._caches.credentials.get(key)
@@ -122,29 +124,32 @@ class TokenSweep:
         for credential in found:
             self._enqueue(Key(credential.metadata.name))
 
-    def _kinds(self, issued_before: datetime) -> dict[Kind, list[Key]]:
+    async def _kinds(self, issued_before: datetime) -> dict[Kind, list[Key]]:
         """The tokens from before with which nothing else is wrong."""
         kinds: dict[Kind, list[Key]] = {}
-        for key, token_kind, issued_at in self._sound(self._cluster.now()):
-            if issued_at >= issued_before:
-                continue
-            kinds.setdefault(token_kind, []).append(key)
+        cluster, now, pause = self._cluster.view(), self._cluster.now(), Slices()
+        for identity in self._caches.identities.values():
+            if (kind := self._kind_of(identity, cluster, now, issued_before)) is not None:
+                kinds.setdefault(kind, []).append(key_of(identity))
+            if pause.over():
+                await pause.rest()
         return kinds
 
-    def _sound(self, now: datetime) -> Iterator[tuple[Key, Kind, datetime]]:
-        cluster = self._cluster.view()
-        for identity in self._caches.identities.values():
-            name, namespace = identity.metadata.name, identity.metadata.namespace
-            key = Key(f"{namespace}/{name}")
-            account = self._caches.accounts.get(f"{cluster.namespace}/{name}")
-            credential = self._caches.credentials.get(key)
-            request = _request(identity)
-            if account is None or credential is None or credential.token is None or request is None:
-                continue
-            kind, claims = Kind.of(credential.token), credential.claims
-            sound = violation(Snapshot(identity, account, credential, cluster, request), now) is None
-            if sound and kind is not None and claims is not None:
-                yield key, kind, claims.issued_at
+    def _kind_of(
+        self, identity: ManagedServiceAccount, cluster: Cluster, now: datetime, issued_before: datetime
+    ) -> Kind | None:
+        """None where there is no such token."""
+        credential = self._caches.credentials.get(key_of(identity))
+        if credential is None or credential.token is None or credential.claims is None:
+            return None
+        if credential.claims.issued_at >= issued_before:
+            return None
+        account = self._caches.accounts.get(f"{cluster.namespace}/{identity.metadata.name}")
+        request = _request(identity)
+        if account is None or request is None:
+            return None
+        sound = violation(Snapshot(identity, account, credential, cluster, request), now) is None
+        return Kind.of(credential.token) if sound else None
 
     async def _refuses(self, key: Key, credential: Credential) -> bool:
         """Whether the cluster says that it does not take the token of this Secret, as it is in the cache."""

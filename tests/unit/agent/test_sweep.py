@@ -1,4 +1,5 @@
 import anyio
+import anyio.lowlevel
 import pytest
 from attrs import define, evolve, field
 from msgspec.structs import replace
@@ -12,6 +13,7 @@ from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import Claims, Token, TokenFacts
 from msa.policy.rotation import Reason, Request, Snapshot, violation
+from msa.runtime import slices
 from msa.runtime.errors import NotFound
 from msa.runtime.result import Key
 from msa.runtime.store import Store, StoreWriter
@@ -93,6 +95,27 @@ async def test_where_the_cluster_does_not_tell_its_keys_each_token_is_asked_abou
     reviews, cluster = Reviews({"bad"}), _cluster(tells_keys=False)
     assert await _sweep(cluster, reviews, 605) == ["bad"]
     assert reviews.asked[1:] == ["good", "bad"], "after one at the start"
+
+
+async def test_while_all_tokens_are_compared_other_tasks_have_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At 10,000 identities the comparison takes a good part of a second."""
+    monkeypatch.setattr(slices, "_SLICE_SECONDS", -1.0)
+    caches, turns = _caches(*(f"n{number}" for number in range(64))), 0
+    sweep = TokenSweep(_cluster(tells_keys=False), caches, Reviews(), lambda _key: None)
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other)
+        assert await sweep._kinds(START + builders.HOUR)
+        tasks.cancel_scope.cancel()
+    assert turns >= 4
 
 
 async def test_a_token_for_the_default_audience_is_reviewed_for_the_server_s_own() -> None:
