@@ -58,7 +58,7 @@ class Retirement:
             return await self._delete(key, account)
         now = anyio.current_time()
         since = self.absences.since(key, now)
-        missing = len(self.absences.inferred)
+        missing = self.absences.inferred
         match removal(Absence(now - since, missing, missing + len(self.identities), since <= self.released)):
             case Wait(seconds=seconds):
                 return RequeueAfter(seconds)

@@ -44,6 +44,6 @@ class Absences:
         self._since.pop(key, None)
 
     @property
-    def inferred(self) -> tuple[Key, ...]:
-        """The keys of those whose deletion nobody saw."""
-        return tuple(self._since)
+    def inferred(self) -> int:
+        """How many are missing whose deletion nobody saw."""
+        return len(self._since)
