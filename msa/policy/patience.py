@@ -11,8 +11,8 @@ _WITHOUT_TOKEN: Final = 60.0
 def retry_delay(attempt: int, life_left: timedelta | None, chance: float) -> float:
     """Seconds until a failed rotation is tried again.
 
-    Full jitter below a ceiling that doubles from 1 s to 5 min, and is never more than a tenth of the life that is left; a minute
-    once it is over: somebody is locked out by then.
+    Full jitter below a ceiling that doubles from 1 s to 5 min, and is never more than a tenth of the life that is left, and
+    a minute once it is over.
 
     Args:
         attempt: failures so far, from 0.
@@ -20,10 +20,8 @@ def retry_delay(attempt: int, life_left: timedelta | None, chance: float) -> flo
         chance: in [0, 1).
     """
     ceiling = min(300.0, 2.0 ** min(attempt, 9))
-    if life_left is not None and life_left > timedelta():
-        ceiling = min(ceiling, max(1.0, life_left.total_seconds() / 10))
-    elif life_left is not None:
-        ceiling = min(ceiling, _WITHOUT_TOKEN)
+    if life_left is not None:
+        ceiling = min(ceiling, _longest(life_left))
     return max(0.5, ceiling * chance)
 
 
@@ -36,8 +34,8 @@ def limited_wait(retry_after: float, life_left: timedelta | None) -> float:
     """
     if not 0 < retry_after < math.inf:
         return 0.0
-    lasting = life_left is not None and life_left > timedelta()
-    longest = (
-        max(1.0, life_left.total_seconds() / 10) if life_left is not None and lasting else _WITHOUT_TOKEN
-    )
-    return min(retry_after, longest)
+    return min(retry_after, _longest(life_left) if life_left is not None else _WITHOUT_TOKEN)
+
+
+def _longest(life_left: timedelta) -> float:
+    return max(1.0, life_left.total_seconds() / 10) if life_left > timedelta() else _WITHOUT_TOKEN
