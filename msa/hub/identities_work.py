@@ -15,7 +15,7 @@ from msa.hub import render
 from msa.hub.allowance import Allowance, of_clusters
 from msa.hub.objects import Objects, create, rewrite
 from msa.hub.triggers import differs
-from msa.policy import slices
+from msa.policy import relevance
 from msa.policy.registration import is_ours
 from msa.runtime.freshness import Freshness
 from msa.runtime.queue import Lane, WorkQueue
@@ -61,11 +61,11 @@ class Triggers:
     _by_cluster: Allowance = field(factory=of_clusters, init=False)
 
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
-        if differs(change, slices.of_addon_for_identities):
+        if differs(change, relevance.of_addon_for_identities):
             self._look_at(change)
 
     def work(self, change: Change[Work]) -> None:
-        if differs(change, slices.of_work):
+        if differs(change, relevance.of_work):
             self._look_at(change)
 
     def _look_at(self, change: Change[ManagedClusterAddOn] | Change[Work]) -> None:

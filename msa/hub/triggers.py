@@ -15,7 +15,7 @@ from msa.api.rbac import RoleBinding
 from msa.api.work import Work
 from msa.hub.addon import Caches
 from msa.hub.allowance import Allowance, of_clusters
-from msa.policy import slices
+from msa.policy import relevance
 from msa.policy.config_hashes import uses
 from msa.runtime.events import KubeObject
 from msa.runtime.queue import Lane, WorkQueue
@@ -60,28 +60,28 @@ class Triggers:
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
         name = change.latest.metadata.name
-        if differs(change, slices.of_cluster):
+        if differs(change, relevance.of_cluster):
             self._look_at(name, initial=change.initial)
-        if differs(change, slices.of_cluster_for_requests):
+        if differs(change, relevance.of_cluster_for_requests):
             self._judge_again(name, _lane(initial=change.initial))
 
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
         cluster = change.latest.metadata.namespace
-        if differs(change, slices.of_addon):
+        if differs(change, relevance.of_addon):
             self._look_at(cluster, initial=change.initial)
-        if differs(change, slices.of_addon_for_requests):
+        if differs(change, relevance.of_addon_for_requests):
             self._judge_again(cluster, _lane(initial=change.initial))
 
     def work(self, change: Change[Work]) -> None:
-        if differs(change, slices.of_work):
+        if differs(change, relevance.of_work):
             self._look_at(change.latest.metadata.namespace, initial=change.initial)
 
     def binding(self, change: Change[RoleBinding]) -> None:
-        if differs(change, slices.of_binding):
+        if differs(change, relevance.of_binding):
             self._look_at(change.latest.metadata.namespace, initial=change.initial)
 
     def request(self, change: Change[SigningRequest]) -> None:
-        if not differs(change, slices.of_request):
+        if not differs(change, relevance.of_request):
             return
         key, asker = Key(change.latest.metadata.name), subjects.asker(change.latest.spec.username)
         if change.initial or change.new is None or change.new.decided:
@@ -96,7 +96,7 @@ class Triggers:
             self._everywhere(self.caches.addons.values())
 
     def config(self, change: Change[DeploymentConfig]) -> None:
-        if not differs(change, slices.of_config):
+        if not differs(change, relevance.of_config):
             return
         self.fleet.add(Key(names.ADDON), _lane(initial=change.initial))
         metadata = change.latest.metadata
@@ -105,7 +105,7 @@ class Triggers:
         )
 
     def pull_secret(self, change: Change[Secret]) -> None:
-        if differs(change, slices.of_pull_secret):
+        if differs(change, relevance.of_pull_secret):
             self._everywhere(self.caches.addons.values())
 
     def _look_at(self, cluster: str, *, initial: bool) -> None:
