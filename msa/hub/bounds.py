@@ -27,7 +27,8 @@ ITEMS: Final = 32
 """Items of a list, and entries of a map, where they are cut."""
 
 _OCM: Final = "open-cluster-management.io"
-_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for content of another shape."""
 
 
 def metadata(
@@ -69,7 +70,20 @@ def no_mark(_key: str) -> bool:
 def status(stored: Raw, into: type[S]) -> S:
     """A status, cut where it is large; of one that cannot be read, what can be read of it."""
     read = _readable(stored, into)
-    return cut(read) if len(bytes(stored)) > LARGE else read
+    return cut(read) if size(stored) > LARGE else read
+
+
+def size(stored: Raw) -> int:
+    """Bytes of JSON; nothing is copied."""
+    return memoryview(stored).nbytes
+
+
+def decoded(stored: Raw, into: Any, otherwise: Any) -> Any:
+    """A part of an object as its type; `otherwise` where it is not one, or nested too deeply."""
+    try:
+        return msgspec.json.decode(stored, type=into)
+    except UNREADABLE:
+        return otherwise
 
 
 def cut(value: V) -> V:
@@ -93,9 +107,9 @@ def _cut(value: Any) -> Any:
 def _readable(stored: Raw, into: type[S]) -> S:
     try:
         return msgspec.json.decode(stored, type=into)
-    except _UNREADABLE:
+    except UNREADABLE:
         pass
-    parts = _decoded(stored, dict[str, Raw], {})
+    parts = decoded(stored, dict[str, Raw], {})
     fields = {field.encode_name: field for field in msgspec.structs.fields(into)}
     read = {fields[name].name: _part(raw, fields[name].type) for name, raw in parts.items() if name in fields}
     return into(**{name: part for name, part in read.items() if part is not None})
@@ -104,13 +118,6 @@ def _readable(stored: Raw, into: type[S]) -> S:
 def _part(stored: Raw, into: Any) -> Any:
     """A field; of a list, the items that can be read; None for nothing."""
     if get_origin(into) is not tuple:
-        return _decoded(stored, into, None)
-    items = (_decoded(raw, get_args(into)[0], None) for raw in _decoded(stored, list[Raw], ()))
+        return decoded(stored, into, None)
+    items = (decoded(raw, get_args(into)[0], None) for raw in decoded(stored, list[Raw], ()))
     return tuple(item for item in items if item is not None)
-
-
-def _decoded(stored: Raw, into: Any, otherwise: Any) -> Any:
-    try:
-        return msgspec.json.decode(stored, type=into)
-    except _UNREADABLE:
-        return otherwise

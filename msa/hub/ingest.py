@@ -40,7 +40,6 @@ from msa.hub.render import spec_digest
 from msa.policy.deployment import LARGEST_CONFIG, LARGEST_WORK, spec_hash
 
 R = TypeVar("R")
-_STATUS = msgspec.json.Decoder(FanOutStatus)
 _MOST_DECISIONS: Final = 1000
 """OCM puts at most 100 into one PlacementDecision."""
 
@@ -116,16 +115,16 @@ def keep_work(stored: ManifestWork) -> Work:
     Raises:
         ValueError: it cannot be read.
     """
-    status = bounds.status(stored.status, WorkStatus)
+    status, spec = bounds.status(stored.status, WorkStatus), bytes(stored.spec)
     manifests = status.resource_status.manifests
     failed = (failure for manifest in manifests if (failure := _failure(manifest)))
     return Work(
         metadata=bounds.metadata(stored.metadata, labels=bounds.is_ocms, annotations=bounds.is_ocms),
-        digest=_digest(bytes(stored.spec)),
+        digest=_digest(spec),
         conditions=tuple(replace(item, message="") for item in status.conditions if item.type == APPLIED)[:1],
         feedback=_feedback(manifests),
         failed=tuple(failed)[: bounds.ITEMS],
-        carries_anchor=f'"name":"{names.ANCHOR}"'.encode() in bytes(stored.spec),
+        carries_anchor=f'"name":"{names.ANCHOR}"'.encode() in spec,
     )
 
 
@@ -158,7 +157,7 @@ def keep_identity(stored: StoredFleetIdentity) -> FleetIdentity:
     """
     read = _status_of(stored)
     status = read if read is not None else FanOutStatus()
-    if len(bytes(stored.status)) > bounds.LARGE:
+    if bounds.size(stored.status) > bounds.LARGE:
         status = bounds.cut(status)
     conditions = tuple(_shared(condition) for condition in status.conditions)
     return FleetIdentity(
@@ -176,10 +175,8 @@ def whole_identity(stored: StoredFleetIdentity) -> FleetIdentity | None:
 
 
 def _status_of(stored: StoredFleetIdentity) -> FanOutStatus | None:
-    try:
-        return _STATUS.decode(stored.status)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
+    read: FanOutStatus | None = bounds.decoded(stored.status, FanOutStatus, None)
+    return read
 
 
 def _marked(stored: ObjectMeta) -> ObjectMeta:
@@ -224,12 +221,10 @@ def keep_binding(stored: StoredRoleBinding) -> RoleBinding:
 
 
 def _subjects(stored: msgspec.Raw) -> tuple[RbacSubject, ...]:
-    if len(bytes(stored)) > _LARGEST_SUBJECTS:
+    if bounds.size(stored) > _LARGEST_SUBJECTS:
         return ()
-    try:
-        return msgspec.json.decode(stored, type=tuple[RbacSubject, ...])
-    except msgspec.MsgspecError:
-        return ()
+    read: tuple[RbacSubject, ...] = bounds.decoded(stored, tuple[RbacSubject, ...], ())
+    return read
 
 
 def _feedback(manifests: tuple[ManifestCondition, ...]) -> dict[str, int | str]:

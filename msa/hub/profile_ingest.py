@@ -22,6 +22,7 @@ from msa.api.clusterprofile import (
 )
 from msa.api.core import Secret
 from msa.api.meta import ObjectMeta, OwnerReference
+from msa.hub import bounds
 from msa.policy.profiles import MARKS, providers_digest
 
 _LONGEST_MARK = 64
@@ -67,7 +68,10 @@ def _digest(data: dict[str, str]) -> str:
 
 def _access(stored: StoredClusterProfile) -> Access:
     status = stored.status
-    if max(len(bytes(status.access_providers)), len(bytes(status.credential_providers))) > _LARGEST_PROVIDERS:
+    if (
+        max(bounds.size(status.access_providers), bounds.size(status.credential_providers))
+        > _LARGEST_PROVIDERS
+    ):
         return _UNREADABLE
     try:
         found = [
@@ -76,7 +80,7 @@ def _access(stored: StoredClusterProfile) -> Access:
             for item in _decode(providers, tuple[_Named, ...])
         ]
         digest = providers_digest(_decode(status.access_providers, list[Any]))
-    except (msgspec.MsgspecError, RecursionError):
+    except bounds.UNREADABLE:
         return _UNREADABLE
     told = tuple(name[:_LONGEST_MARK] for name in found[:_MOST_KEYS])
     return Access(told, _shared_keys(_publishers(stored.metadata)), digest)
