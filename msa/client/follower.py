@@ -12,6 +12,7 @@ from weakref import WeakSet
 import anyio
 
 from msa import pem
+from msa.api.durations import rfc3339
 from msa.api.token import Token
 from msa.client.content import Content, Held
 from msa.client.credential import Address, ClusterCredential
@@ -275,7 +276,7 @@ def usable(
     """
     if now >= held.expires_at + LEEWAY:
         raise Expired(
-            f"the token of {name} for cluster {cluster} expired at {held.expires_at:%Y-%m-%dT%H:%M:%SZ} and was not renewed:"
+            f"the token of {name} for cluster {cluster} expired at {rfc3339(held.expires_at)} and was not renewed:"
             f" is the cluster's agent connected? kubectl describe managedserviceaccount -n {cluster} {name}"
         )
     extra = address.ca if isinstance(address, Address) else b""

@@ -1,15 +1,14 @@
 """When a certificate ends: the standard library reads that of a peer alone that it trusts."""
 
 import asyncio
-import binascii
-import re
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from msa import pem
+from msa.kube.skew import dated
 from msa.runtime.errors import ApiError, Unauthorized
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 _VERSION, _UTC_TIME = 0xA0, 0x17
 _VALIDITY = 3
 """After serial number, signature algorithm and issuer (RFC 5280, section 4.1)."""
@@ -18,12 +17,12 @@ _LONG, _LONGEST = 0x80, 4
 _SECONDS = 5.0
 
 
-def ends(pem: bytes) -> datetime | None:
+def ends(bundle: bytes) -> datetime | None:
     """The end of the first certificate's validity; None where there is none that can be read."""
-    if (found := _PEM.search(pem)) is None:
+    if not (found := pem.certificates(bundle)):
         return None
     try:
-        return _end(binascii.a2b_base64(found[1]))
+        return _end(found[0])
     except (ValueError, IndexError):
         return None
 
@@ -32,9 +31,7 @@ def explained(error: ApiError, certificate_ends: datetime | None, now: datetime)
     """The error; a refusal of a credential names the date where the client certificate has expired."""
     if not isinstance(error, Unauthorized) or certificate_ends is None or certificate_ends > now:
         return error
-    return Unauthorized(
-        f"the client certificate expired at {certificate_ends:%Y-%m-%dT%H:%M:%SZ}", code=error.code
-    )
+    return Unauthorized(f"the client certificate expired at {dated(certificate_ends)}", code=error.code)
 
 
 async def end_of_server(host: str, port: int | None, name: str) -> str:
@@ -54,7 +51,7 @@ async def end_of_server(host: str, port: int | None, name: str) -> str:
         moment = _end(shown)
     except (OSError, ValueError, IndexError):  # a TimeoutError is an OSError
         return ""
-    return f"it expired at {moment:%Y-%m-%dT%H:%M:%SZ}"
+    return f"it expired at {dated(moment)}"
 
 
 def _end(der: bytes) -> datetime:

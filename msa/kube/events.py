@@ -1,10 +1,9 @@
 """core/v1 Events as `runtime.recorder.EventSink`."""
 
-from datetime import UTC, datetime
-
 from msgspec import Raw
 
 from msa.kube.resources import Resource, Selection
+from msa.kube.skew import dated
 from msa.kube.transport import Transport
 from msa.runtime.events import BookmarkObject
 from msa.runtime.recorder import EventRecord
@@ -36,8 +35,8 @@ class KubeEvents:
             "type": event.type,
             "reason": event.reason,
             "message": event.message,
-            "firstTimestamp": _time(event.first),
-            "lastTimestamp": _time(event.last),
+            "firstTimestamp": dated(event.first),
+            "lastTimestamp": dated(event.last),
             "count": event.count,
             "source": self._source,
             "reportingComponent": self._source["component"],
@@ -46,13 +45,9 @@ class KubeEvents:
         await self._events.within(_namespace(event)).create(body, into=Raw)
 
     async def bump(self, event: EventRecord) -> None:
-        again = {"count": event.count, "lastTimestamp": _time(event.last)}
+        again = {"count": event.count, "lastTimestamp": dated(event.last)}
         await self._events.within(_namespace(event)).patch(event.name, again, into=Raw)
 
 
 def _namespace(event: EventRecord) -> str:
     return event.regarding.namespace or _CLUSTER_SCOPED
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

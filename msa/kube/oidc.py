@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from msa.kube.skew import dated
+
 _WHERE = "users[].user.auth-provider.config.id-token"
 _REMEDY = "log in again, or use a credential plugin such as kubelogin in exec"
 
@@ -30,7 +32,7 @@ def id_token(config: Mapping[str, str], now: datetime) -> str:
         raise ValueError(f"{_WHERE} is missing: {_REMEDY}")
     ends = _expiry(token)
     if ends is not None and ends <= now:
-        raise ValueError(f"{_WHERE} expired at {ends:%Y-%m-%dT%H:%M:%SZ}: {_REMEDY}")
+        raise ValueError(f"{_WHERE} expired at {dated(ends)}: {_REMEDY}")
     return token
 
 

@@ -54,3 +54,8 @@ class ClockSkew:
 def wall_clock() -> datetime:
     """Now, UTC."""
     return datetime.now(UTC)
+
+
+def dated(moment: datetime) -> str:
+    """As the API writes times: whole seconds, UTC."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
