@@ -23,7 +23,6 @@ DEPLOYMENT_CONFIGS: Final = "addondeploymentconfigs"
 CLUSTER_MANAGEMENT_ADDON: Final = "ClusterManagementAddOn"
 MANAGED_CLUSTER_ADDON: Final = "ManagedClusterAddOn"
 
-DRIVER_CSR: Final = "csr"
 DRIVER_TOKEN: Final = "token"  # noqa: S105 - the name of a driver
 
 
