@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from msa.agent import failures
 from msa.agent.failures import Asking, Stopped, asking
+from msa.api import conditions
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.managedserviceaccount import ManagedServiceAccount, Spec, Status
 from msa.api.meta import ObjectMeta
@@ -59,7 +60,7 @@ def identity_outcomes() -> frozenset[Outcome]:
     """What may stand in the status of a ManagedServiceAccount."""
     good = readiness.fresh(Status())
     found = {Outcome(good.type, good.status, good.reason)}
-    ignored = readiness.find(_with_ignored_ttl(), status.TTL_IGNORED)
+    ignored = conditions.find(_with_ignored_ttl().conditions, status.TTL_IGNORED)
     if ignored is None:
         raise AssertionError("a TTL that is not heeded is reported")
     found.add(Outcome(ignored.type, ignored.status, ignored.reason))

@@ -8,6 +8,17 @@ from msgspec.structs import replace
 from msa.api.meta import Condition
 
 
+def find(stored: Iterable[Condition], type_: str) -> Condition | None:
+    """The condition of that type."""
+    return next((item for item in stored if item.type == type_), None)
+
+
+def news(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Condition, ...]:
+    """The conditions of `after` whose status or reason is another than before."""
+    stood = {(item.type, item.status, item.reason) for item in before}
+    return tuple(item for item in after if (item.type, item.status, item.reason) not in stood)
+
+
 def merge(stored: tuple[Condition, ...], wanted: Iterable[Condition], now: datetime) -> tuple[Condition, ...]:
     """The stored conditions with ours put in.
 

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from msa import pem
 from msa.api import cluster as clusters
 from msa.api import names
+from msa.api.conditions import find
 from msa.api.core import Secret
 from msa.api.managedserviceaccount import Status, StoredIdentity
 from msa.client import content
@@ -34,7 +35,7 @@ from msa.kube.loading_rules import kubeconfigs
 from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
-from msa.policy.readiness import READY, find
+from msa.policy.readiness import READY
 from msa.runtime.errors import ApiError, Forbidden, Invalid, NotFound, Unauthorized
 from msa.runtime.informer import Informer
 from msa.runtime.metrics import Metrics
@@ -176,7 +177,7 @@ def _ready(stored: StoredIdentity) -> bool:
         status = msgspec.json.decode(stored.status, type=Status)
     except (msgspec.MsgspecError, RecursionError):
         return False
-    ready = find(status, READY)
+    ready = find(status.conditions, READY)
     return status.token_secret_ref is not None and (ready is None or ready.status == "True")
 
 

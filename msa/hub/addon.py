@@ -11,7 +11,7 @@ import structlog
 from attrs import field, frozen
 from msgspec.structs import replace
 
-from msa.api import names
+from msa.api import conditions, names
 from msa.api.addon import ClusterManagementAddOn, DeploymentConfig, ManagedClusterAddOn, Subject
 from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
@@ -248,7 +248,7 @@ class AddonReconciler:
         if changed := addon_status.changes(addon.status, wanted):
             version = await self.hub.patch_addon_status(addon, changed)
             self.freshness.wrote(key, self.caches.addons, version, anyio.current_time())
-            for condition in addon_status.news(addon.status, wanted):
+            for condition in conditions.news(addon.status.conditions, wanted.conditions):
                 self.observer.condition(addon, condition)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import anyio
 from attrs import field, frozen
 
-from msa.api import names
+from msa.api import conditions, names
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity
 from msa.hub.fanout_caches import FanOutCaches, is_fanned_out
 from msa.hub.fanout_children import Children
@@ -22,8 +22,8 @@ from msa.hub.identity_writes import IdentityHub
 from msa.policy import fanout, fanout_status
 from msa.policy.ephemeral import end_of_life
 from msa.policy.fanout import Held
-from msa.policy.fanout_status import is_news
 from msa.policy.reach import Reach, Unreached
+from msa.policy.readiness import READY
 from msa.runtime.errors import NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.ports import Now
@@ -220,8 +220,8 @@ class FanOutReconciler:
         except NotFound:
             return
         self._wrote(key, version)
-        for condition in wanted.conditions:
-            if is_news(origin.status, condition):
+        for condition in conditions.news(origin.status.conditions, wanted.conditions):
+            if condition.type == READY:  # it sums up
                 self.observer.condition(origin, condition)
 
 

@@ -84,12 +84,6 @@ def changes(before: S, after: S) -> dict[str, Any]:
     }
 
 
-def news(before: AddonStatus, after: AddonStatus) -> list[Condition]:
-    """The conditions whose status or reason is another now."""
-    stood = {(item.type, item.status, item.reason) for item in before.conditions}
-    return [item for item in after.conditions if (item.type, item.status, item.reason) not in stood]
-
-
 def state(addon: ManagedClusterAddOn) -> str:
     """How the addon fares on a cluster, in one word: the first thing that is not as it should be."""
     if addon.metadata.deletion_timestamp is not None:

@@ -10,10 +10,11 @@ from attrs import frozen
 
 from msa.api import names
 from msa.api.addon import ManagedClusterAddOn
+from msa.api.conditions import find
 from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import Status
 from msa.api.meta import Condition
-from msa.policy.readiness import ADDON_REMOVED, AGENT_UNAVAILABLE, READY, TOKEN_EXPIRED, TOKEN_REPORTED, find
+from msa.policy.readiness import ADDON_REMOVED, AGENT_UNAVAILABLE, READY, TOKEN_EXPIRED, TOKEN_REPORTED
 
 AVAILABLE: Final = "Available"
 """OCM's condition of a ManagedClusterAddOn: the agent's heartbeat is fresh."""
@@ -40,7 +41,7 @@ def agent_of(cluster: str, addon: ManagedClusterAddOn | None) -> Agent:
     """From the ManagedClusterAddOn in the cluster's namespace; None where there is none."""
     if addon is None or addon.metadata.deletion_timestamp is not None:
         return Agent(cluster, installed=False)
-    said = next((item for item in addon.status.conditions if item.type == AVAILABLE), None)
+    said = find(addon.status.conditions, AVAILABLE)
     if said is None:
         return Agent(cluster, installed=True)
     return Agent(cluster, installed=True, available=said.status == "True", since=said.last_transition_time)
@@ -54,7 +55,7 @@ def judgement(status: Status, agent: Agent, now: datetime) -> Condition | None:
         agent: who keeps it.
         now: on the hub's clock.
     """
-    reported, expires = find(status, TOKEN_REPORTED), status.expiration_timestamp
+    reported, expires = find(status.conditions, TOKEN_REPORTED), status.expiration_timestamp
     if reported is None:
         return None  # no agent has ever answered, so there is nothing that could be untrue
     if not agent.installed:

@@ -110,12 +110,6 @@ def patch(before: FanOutStatus, after: FanOutStatus) -> dict[str, Any]:
     return changes(before, after)
 
 
-def is_news(before: FanOutStatus, condition: Condition) -> bool:
-    """Whether the summary says something else than before, in status or reason."""
-    stood = {(item.type, item.status, item.reason) for item in before.conditions}
-    return condition.type == READY and (condition.type, condition.status, condition.reason) not in stood
-
-
 def is_agents(origin: FleetIdentity) -> bool:
     """Whether its status is what an agent reported, and not the fan-out's."""
     return origin.status.fan_out is None and any(

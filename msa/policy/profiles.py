@@ -26,11 +26,12 @@ from msa.api.clusterprofile import (
     ClusterProfile,
     SecretFacts,
 )
+from msa.api.conditions import find
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import ObjectMeta, OwnerReference
 from msa.policy.notices import Notice
 from msa.policy.ownership import is_labelled
-from msa.policy.readiness import ADDON_REMOVED, READY, TOKEN_EXPIRED, find
+from msa.policy.readiness import ADDON_REMOVED, READY, TOKEN_EXPIRED
 
 SECRET_TYPE: Final = "Opaque"  # noqa: S105 - the type of a Secret
 LONGEST_NAME: Final = 63
@@ -185,7 +186,7 @@ def notice(rejections: Sequence[Rejection]) -> Notice | None:
 
 def has_ended(identity: FleetIdentity | None) -> bool:
     """Whether its condition Ready says that its token can be used no more: a copy of that would look as if it were good."""
-    ready = find(identity.status, READY) if identity is not None else None
+    ready = find(identity.status.conditions, READY) if identity is not None else None
     return ready is not None and ready.status != "True" and ready.reason in _ENDS
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from msa.api.conditions import find
 from msa.api.durations import rfc3339
 from msa.api.managedserviceaccount import Status
 from msa.api.meta import Condition
@@ -22,11 +23,6 @@ ADDON_REMOVED: Final = "AddonRemoved"
 MANAGER_REASONS: Final = (AGENT_UNAVAILABLE, TOKEN_EXPIRED, ADDON_REMOVED)
 
 _DAYS: Final = timedelta(days=2)
-
-
-def find(status: Status, type_: str) -> Condition | None:
-    """The condition of that type."""
-    return next((item for item in status.conditions if item.type == type_), None)
 
 
 def fresh(status: Status) -> Condition:
@@ -44,7 +40,7 @@ def leaves_ready(stored: Status, wanted: Status) -> bool:
         stored: what the hub has.
         wanted: what the agent would store if it were the only writer.
     """
-    ready, own = find(stored, READY), find(wanted, READY)
+    ready, own = find(stored.conditions, READY), find(wanted.conditions, READY)
     if ready is None or ready.reason not in MANAGER_REASONS:
         return False
     if own is not None and own.reason == ADDON_REMOVED:
@@ -61,7 +57,7 @@ def manager_ready(stored: Status, judgement: Condition | None) -> Condition | No
         stored: what the hub has.
         judgement: Ready with one of `MANAGER_REASONS`, the worst that holds; None where the manager finds nothing wrong.
     """
-    ready = find(stored, READY)
+    ready = find(stored.conditions, READY)
     owned = ready is not None and ready.reason in MANAGER_REASONS
     if judgement is None or (owned and judgement.reason != ADDON_REMOVED and _reports_removal(stored)):
         found = _handed_back(stored) if owned else None
@@ -76,7 +72,7 @@ def manager_ready(stored: Status, judgement: Condition | None) -> Condition | No
 
 def _handed_back(stored: Status) -> Condition | None:
     """Ready by TokenReported; None where the agent has not reported yet."""
-    reported = find(stored, TOKEN_REPORTED)
+    reported = find(stored.conditions, TOKEN_REPORTED)
     if reported is None:
         return None
     return fresh(stored) if reported.status == "True" else replace(reported, type=READY)
@@ -84,7 +80,7 @@ def _handed_back(stored: Status) -> Condition | None:
 
 def _reports_removal(stored: Status) -> bool:
     """Whether the agent itself said that the addon is being removed, which it goes on writing."""
-    reported = find(stored, TOKEN_REPORTED)
+    reported = find(stored.conditions, TOKEN_REPORTED)
     return reported is not None and reported.reason == ADDON_REMOVED
 
 

@@ -270,7 +270,7 @@ def _refused(held: _Held) -> Violation | None:
     return Reissue(
         Reason.REFUSED,
         f"the managed cluster refused tokens of issuer {held.claims.issuer[:200]} "
-        f"for the audiences {', '.join(held.claims.audiences)[:200]}",
+        f"for the audiences {_listed(held.claims.audiences)}",
     )
 
 

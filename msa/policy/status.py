@@ -6,12 +6,13 @@ from attrs import frozen
 from msgspec.structs import replace
 
 from msa.api import conditions
+from msa.api.conditions import find
 from msa.api.core import Credential, ServiceAccount
 from msa.api.durations import render
 from msa.api.managedserviceaccount import ManagedServiceAccount, ServiceAccountRef, Status, TokenSecretRef
 from msa.api.meta import Condition
 from msa.api.token import Claims
-from msa.policy.readiness import READY, TOKEN_REPORTED, find, fresh, leaves_ready
+from msa.policy.readiness import READY, TOKEN_REPORTED, fresh, leaves_ready
 from msa.policy.rotation import Request, refresh_time, refreshed_at, requested_with, shortened
 
 SECRET_CREATED = "SecretCreated"  # noqa: S105 - the name of a condition
@@ -71,7 +72,9 @@ def wanted(
     found = _conditions(status, holding, request, trouble)
     if identity.spec.ttl_seconds_after_creation is not None and not ephemeral:
         found = (*found, _ttl_ignored(generation))
-    if (ready := find(stored, READY)) is not None and leaves_ready(stored, replace(status, conditions=found)):
+    if (ready := find(stored.conditions, READY)) is not None and leaves_ready(
+        stored, replace(status, conditions=found)
+    ):
         found = (ready, *(item for item in found if item.type != READY))
     ours = {condition.type for condition in found}
     kept = tuple(item for item in stored.conditions if item.type not in OURS or item.type in ours)
@@ -80,7 +83,7 @@ def wanted(
 
 def newly(type_: str, before: Status, after: Status) -> str | None:
     """The message of a condition of that type that did not hold before; None where it did, or does not hold."""
-    held, holds = (find(status, type_) for status in (before, after))
+    held, holds = (find(status.conditions, type_) for status in (before, after))
     return holds.message if holds is not None and (held is None or held.status != holds.status) else None
 
 

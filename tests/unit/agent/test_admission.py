@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from msa.agent.ports import SecretContent
 from msa.agent.reconciler import TokenReconciler
+from msa.api.conditions import find
 from msa.api.core import Credential
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import TokenFacts
-from msa.policy.readiness import READY, find
+from msa.policy.readiness import READY
 from msa.runtime.errors import Forbidden
 from msa.runtime.result import Key, RequeueAfter
 from msa.runtime.store import StoreWriter
@@ -59,7 +60,7 @@ async def test_a_secret_that_the_hub_alters_is_reported_as_stored_and_not_writte
     world.admit = admit
     await _for(reconciler_of(world), 290)
     assert world.writes == ["account", "token", "secret", "status"]
-    ready = find(_status(world), READY)
+    ready = find(_status(world).conditions, READY)
     assert ready is not None
     assert (ready.status, ready.reason) == ("False", "SecretAltered")
     stored = world.credentials.get("cluster1/one")
@@ -72,7 +73,7 @@ async def test_what_admission_adds_without_harm_is_no_trouble(world: World) -> N
     world.admit = lambda stored: evolve(stored, owners=("another", *stored.owners))
     await _for(reconciler_of(world), 1000)
     assert world.writes == ["account", "token", "secret", "status"]
-    ready = find(_status(world), READY)
+    ready = find(_status(world).conditions, READY)
     assert ready is not None
     assert ready.status == "True"
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from msa.api import names
+from msa.api import conditions, names
 from msa.api.addon import V1ALPHA1, V1BETA1, ManagedClusterAddOn
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity, StoredFleetIdentity
 from msa.api.meta import Condition, ObjectMeta
@@ -69,7 +69,7 @@ def test_nothing_in_an_addons_status_stops_its_reconcile(content: bytes, version
     found = Findings("agents", None, addon.status.config_references, None, None)
     wanted = addon_status.wanted(addon, found, version, NOW)
     assert msgspec.json.encode(addon_status.changes(addon.status, wanted))
-    assert isinstance(addon_status.news(addon.status, wanted), list)
+    assert isinstance(conditions.news(addon.status.conditions, wanted.conditions), tuple)
     assert addon_status.state(addon)
 
 

@@ -163,20 +163,6 @@ def test_changes_are_the_fields_that_differ_by_their_names_on_the_wire() -> None
     assert addon_status.changes(before, after) == {"namespace": "b", "healthCheck": HealthCheck("Lease")}
 
 
-def test_news_are_conditions_whose_status_or_reason_is_another_now() -> None:
-    same = Condition("A", "True", "R", "m")
-    before = AddonStatus(conditions=(same, Condition("B", "True", "R"), Condition("C", "True", "R")))
-    after = AddonStatus(
-        conditions=(
-            replace(same, message="other"),
-            Condition("B", "False", "R"),
-            Condition("C", "True", "S"),
-            Condition("D", "True", "R"),
-        )
-    )
-    assert [item.type for item in addon_status.news(before, after)] == ["B", "C", "D"]
-
-
 GOOD = {**FIRST, "Available": "True"}
 
 

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from msa.api import conditions
+from msa.api.conditions import find
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.meta import Condition
 from msa.policy import status
-from msa.policy.readiness import MANAGER_REASONS, READY, TOKEN_REPORTED, find, fresh, manager_ready
+from msa.policy.readiness import MANAGER_REASONS, READY, TOKEN_REPORTED, fresh, manager_ready
 from msa.policy.status import Holding, Trouble
 from tests.support.builders import HOUR, START, account, claims, credential, identity
 
@@ -38,7 +39,7 @@ def _manager(found: Status, judgement: Condition | None) -> Status:
 
 
 def _ready(found: Status) -> Condition:
-    ready = find(found, READY)
+    ready = find(found.conditions, READY)
     assert ready is not None
     return ready
 
@@ -82,7 +83,7 @@ def test_what_the_manager_wrote_into_ready_stays_and_the_rest_is_the_agents(judg
     first = _manager(_agent(Status(), Holding(account(), OLD), None), judgement)
     second = _agent(first, Holding(account(), OLD), DOWN)
     assert _ready(second).reason == judgement.reason
-    reported = find(second, TOKEN_REPORTED)
+    reported = find(second.conditions, TOKEN_REPORTED)
     assert reported is not None
     assert (reported.status, reported.reason) == ("False", DOWN.reason)
 
