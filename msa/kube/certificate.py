@@ -1,6 +1,5 @@
 """When a certificate ends: the standard library reads that of a peer alone that it trusts."""
 
-import asyncio
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -39,6 +38,8 @@ async def end_of_server(host: str, port: int | None, name: str) -> str:
 
     Nothing is sent, and nothing is believed but the date, for a message.
     """
+    import asyncio  # noqa: PLC0415 - seldom needed, and cp-creds does without it
+
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     try:
