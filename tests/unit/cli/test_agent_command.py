@@ -65,7 +65,10 @@ def test_the_defaults_are_those_of_the_contract(
         (["--cluster-name=c", "--leader-elect=maybe"], "'maybe' is neither true nor false"),
         (["--cluster-name=c", "--feature-gates=Nonsense=true"], "unknown feature gate 'Nonsense'"),
         (
-            ["--cluster-name=c", "--kubeconfig=/does/not/exist"],
+            [
+                *("--cluster-name=c", "--metrics-bind-address=0", "--health-probe-bind-address=0"),
+                "--kubeconfig=/does/not/exist",
+            ],
             "kubeconfig /does/not/exist: No such file or directory",
         ),
     ],
