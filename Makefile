@@ -139,7 +139,7 @@ deploy: venv ## CRD, rights, addon and manager with IMG=registry/name:tag; waits
 	@$(if $(IMG),,echo 'say which image: make deploy IMG=registry/name:tag'; exit 1)
 	@$(RUN) hack.deploy up $(IMG)
 
-undeploy: venv ## Delete all of it but the CRD and the namespace. Asks first; YES=1 does not.
+undeploy: venv ## Delete all of it but the CRD, the namespace, and the Placement and binding global. Asks first; YES=1 does not.
 	@$(RUN) hack.deploy down
 
 .PHONY: help venv binaries helm promtool fmt lint generate manifests verify install uninstall deploy undeploy test test-unit test-deep e2e e2e-kind demo bench bench-manager bench-fanout hub-up hub-down cluster-up cluster-down kubeconfig docker-build docker-push docker-buildx sbom release

@@ -3,7 +3,7 @@
 python -m hack.deploy install              the CRD alone
 python -m hack.deploy uninstall            deletes it, and with it all identities
 python -m hack.deploy up IMAGE [SECONDS]   CRD, namespace, manager; then waits that long for the manager to be available
-python -m hack.deploy down                 the manager and all of ours but the CRD, which holds everybody's identities
+python -m hack.deploy down                 the manager and all of ours but the CRD, and Placement and binding `global`, which others may need
 
 `uninstall` and `down` name the context that they work on and ask first; the environment variable YES=1 answers for you.
 """
@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from attrs import field, frozen
 
 from hack import binaries
@@ -28,6 +29,7 @@ _DEFAULT = _ROOT / "manifests/default"
 _CRD = _ROOT / "manifests/crd/bases"
 _MANAGER = "managed-serviceaccount-addon-manager"
 _PATIENCE = 180
+_SHARED = ("ManagedClusterSetBinding", "Placement")
 _NO_PROGRAM = re.compile(r"/msa\b.*(no such file|not found)")
 
 
@@ -87,8 +89,14 @@ class Deployer:
         self._wait(image, seconds)
 
     def down(self) -> None:
-        """Raises DeployError."""
-        self._say("all but the CRD and the namespace", "delete", "--ignore-not-found", "-k", str(_DEFAULT))
+        """As helm uninstall, leaves the Placement and binding `global`: other addons may need them. Raises DeployError."""
+        kept = f"the CRD, the namespace, and {' and '.join(_SHARED)} global"
+        objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": self._own()})
+        self._say(f"all but {kept}", "delete", "--ignore-not-found", "-f", "-", stdin=objects)
+
+    def _own(self) -> list[dict[str, Any]]:
+        rendered = yaml.safe_load_all(self._run("kustomize", str(_DEFAULT)))
+        return [item for item in rendered if item["kind"] not in _SHARED]
 
     def rendered(self, image: str) -> str:
         """manifests/default with this image for the manager and for the agents that it deploys."""

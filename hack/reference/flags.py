@@ -61,7 +61,7 @@ def _values(kind: click.ParamType[object]) -> str:
         case click.Choice(choices=choices):
             return ", ".join(code(str(choice)) for choice in choices)
         case click.IntRange(min=least, max=most):
-            return f"{least} to {most}"
+            return f"{least} to {most}" if most is not None else f"{least} or more"
         case Switch():
             return codes(kind.name.split("|"))
     return kind.name

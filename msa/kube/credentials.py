@@ -94,7 +94,7 @@ async def from_kubeconfig(path: Path, *, also_trusted: Path | None = None) -> Cr
     """
     from msa.kube.kubeconfig import Kubeconfig  # noqa: PLC0415 - PyYAML comes with it
 
-    kubeconfig = Kubeconfig.read((path,), remedy="mount it or say --kubeconfig=FILE")
+    kubeconfig = Kubeconfig.read((path,), remedy="mount it or set --kubeconfig=FILE")
     proof = await kubeconfig.asked() if kubeconfig.must_ask else kubeconfig.written()
     return kubeconfig.credential(proof, also_trusted=also_trusted)
 

@@ -50,6 +50,11 @@ def test_undeploying_leaves_the_identities_and_uninstalling_nothing(
     apply(plane, body(f"{names.GROUP}/v1beta1", names.KIND, "kept", "default", spec={}))
     deployer.down()
     assert get(plane, "clustermanagementaddon")["items"] == []
+    for shared in (
+        "placement",
+        "managedclustersetbinding",
+    ):  # others may need them; without them OCM takes addons off
+        assert get(plane, shared, "global", "-n", names.HUB_NAMESPACE)
     assert get(plane, "msa", "kept", "-n", "default")
     deployer.down()
     held = body(f"{names.GROUP}/v1beta1", names.KIND, "held", "default", spec={})
