@@ -201,6 +201,29 @@ def test_a_removed_addon_is_told_and_a_new_one_brings_new_tokens(
     assert after["data"]["token"] != before["data"]["token"]
 
 
+def test_conditions_of_others_are_kept_word_for_word_when_the_manager_adds_its_own(member: Member) -> None:
+    fleet = member.fleet
+    _identity(fleet, "backed-up")
+    others = {"type": "BackedUp", "status": "True", "reason": "Done", "message": "a\n" + "m" * 3000}
+    stored = [*_all_conditions(fleet, "backed-up"), {**others, "lastTransitionTime": "2026-01-01T00:00:00Z"}]
+    on = ("msa", "backed-up", "-n", _CLUSTER)
+    patch = json.dumps({"status": {"conditions": stored}})
+    fleet.hub.kubectl("patch", *on, "--subresource=status", "--type=merge", "-p", patch)
+    fleet.hub.kubectl("label", *on, f"{names.LABEL_SYNC_TO_PROFILE}=true")
+
+    def said() -> dict[str, str]:
+        return {item["type"]: item["message"] for item in _all_conditions(fleet, "backed-up")}
+
+    assert wait_until(lambda: "FieldsIgnored" in said(), _PATIENCE), said()
+    assert said()["BackedUp"] == others["message"]
+
+
+def _all_conditions(fleet: Fleet, name: str) -> list[dict[str, Any]]:
+    found = fleet.get(names.PLURAL, name, _CLUSTER) or {}
+    conditions: list[dict[str, Any]] = found.get("status", {}).get("conditions", [])
+    return conditions
+
+
 def _strategy(fleet: Fleet, kind: str) -> None:
     """Whether OCM makes the addon on every cluster by itself."""
     operations = [{"op": "replace", "path": "/spec/installStrategy/type", "value": kind}]
