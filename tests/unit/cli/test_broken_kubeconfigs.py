@@ -22,9 +22,15 @@ _BROKEN = {
     ),
     "not there": (None, "No such file or directory: "),
 }
+_NO_PORTS = ("--metrics-bind-address=0", "--health-probe-bind-address=0")
+"""Other programs on this machine may hold the default ones."""
+
 _PROGRAMS = {
-    "agent": ["msa.cli.main", "agent", "--cluster-name=c1", "--kubeconfig={}", "--spoke-kubeconfig={}"],
-    "manager": ["msa.cli.main", "manager", "--kubeconfig={}", "--agent-image-name=x"],
+    "agent": [
+        *("msa.cli.main", "agent", "--cluster-name=c1", "--kubeconfig={}", "--spoke-kubeconfig={}"),
+        *_NO_PORTS,
+    ],
+    "manager": ["msa.cli.main", "manager", "--kubeconfig={}", "--agent-image-name=x", *_NO_PORTS],
     "cp-creds": ["msa.cli.cp_creds", "--managed-serviceaccount=x"],
 }
 _INFO = '{"apiVersion":"client.authentication.k8s.io/v1","spec":{"cluster":{"config":{"clusterName":"c"}}}}'
