@@ -58,13 +58,14 @@ class Threshold:
         _log.warning("log_level_changed", to=logging.getLevelName(level).lower())
 
 
-def configure(level: str, stream: TextIO = sys.stderr) -> Threshold:
-    """Sends all logs of the process to `stream`.
+def configure(level: str, stream: TextIO | None = None) -> Threshold:
+    """Sends all logs of the process to `stream`, or to what is standard error now.
 
     Args:
         level: one of `LEVELS`; other libraries are never more talkative than warnings, since theirs may hold bodies.
         stream: a terminal gets key=value, anything else JSON.
     """
+    stream = stream if stream is not None else sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     threshold = Threshold(number, number)
     renderer = _for_people if stream.isatty() else _for_machines
