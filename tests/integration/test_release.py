@@ -134,9 +134,7 @@ def test_the_wheel_alone_brings_programs_that_run(environment: Path, tmp_path: P
 
 
 def test_the_wheel_alone_renders_the_agents_manifests(environment: Path, tmp_path: Path) -> None:
-    objects, rules = (int(number) for number in _python(environment, tmp_path, _RENDER).split())
-    assert objects > 5
-    assert rules > 3
+    assert int(_python(environment, tmp_path, _RENDER)) > 5
 
 
 def test_the_wheel_asks_for_every_library_that_one_of_its_modules_imports(

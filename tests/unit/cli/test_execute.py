@@ -18,6 +18,7 @@ from msa.runtime.metrics import Metrics
 from msa.runtime.supervisor import Addresses, Ended, StartError, Supervisor
 
 socket.getaddrinfo = lambda *_: time.sleep(60)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
 
 async def look_up():
     await asyncio.get_running_loop().getaddrinfo("hub.example", 443)
