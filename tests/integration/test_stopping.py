@@ -105,9 +105,11 @@ def test_without_token_requests_on_the_managed_cluster_the_agent_says_so_in_one_
         kubeconfig.write_text(_anonymous(f"http://127.0.0.1:{port}"))
         agent = subprocess.run(addon.command(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert agent.returncode == 1
-    assert agent.stderr == (
-        "msa agent: the managed cluster does not serve serviceaccounts/token: Kubernetes 1.22 or later is needed there\n"
+    *logged, said = agent.stderr.splitlines()
+    assert said == (
+        "msa agent: the managed cluster does not serve serviceaccounts/token: Kubernetes 1.22 or later is needed there"
     )
+    assert [json.loads(line)["event"] for line in logged] == ["starting", "request"]
 
 
 @contextmanager
