@@ -79,7 +79,7 @@ def test_of_two_managers_one_works_on_at_once_when_the_hub_is_back(ocm: Fleet) -
         with _away(ocm.hub):
             time.sleep(_OUTAGE)
         start = time.monotonic()
-        ocm.hub.kubectl("delete", "role", names.AGENT_ROLE, "-n", cluster.name)
+        ocm.hub.kubectl("delete", "rolebinding", names.AGENT_ROLE, "-n", cluster.name)
         cluster.wait_installed()
         assert time.monotonic() - start <= _RETURN_SECONDS
         leading = [replica.value("leader_election_master_status") for replica in replicas]
