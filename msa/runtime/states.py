@@ -30,6 +30,7 @@ from msa.runtime.errors import (
     ShortWatch,
     Throttled,
     TooLargeResourceVersion,
+    Unauthorized,
 )
 
 _SHORT_WATCH_SECONDS = 1.0
@@ -237,7 +238,13 @@ def _checked(position: Position, version: str, newest: str) -> Position:
 
 def _check_failed(position: Position, version: str, error: ApiError) -> Position:
     match error:
-        case Throttled() | ServerError() | Network() | Expired():
+        case Throttled(
+            retry_after=seconds
+        ):  # not asked yet: a watch that is resumed now might be silent for ever
+            return evolve(position, state=Waiting(Checking(version), _least(seconds)))
+        case Unauthorized():
+            return evolve(position, state=Waiting(Checking(version)))
+        case ServerError() | Network() | Expired():
             return _watch_failed(position, version, error)
         case _:  # the watch itself says what is wrong, or is all that we may do
             return evolve(position, state=_watch(position, version))

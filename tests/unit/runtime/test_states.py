@@ -145,6 +145,12 @@ RESUME, RELIST, FRESH = (
             id="when told to",
         ),
         pytest.param(
+            CHECKING, Broke(errors.Throttled(retry_after=5), "9"), Waiting(CHECKING, 5), id="also by a limit"
+        ),
+        pytest.param(
+            CHECKING, Broke(errors.Unauthorized(), "9"), LOOK, id="a look with a bad credential is repeated"
+        ),
+        pytest.param(
             CHECKING, Broke(errors.Forbidden(), "9"), WATCHING, id="who may not look watches all the same"
         ),
         pytest.param(WATCHING, Moved(), Syncing(Method.STREAM), id="another server is listed as it is"),
