@@ -27,6 +27,7 @@ from hack.clusters import free_ports, running
 from hack.processes import wait_until
 from msa.api import names
 from msa.api.meta import ObjectMeta
+from msa.cli import logs
 
 _ROUNDS = 3
 _SINGLES = 50
@@ -65,6 +66,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--n", type=int, default=1000, help="identities per round")
     parser.add_argument("--restart-n", type=int, default=10000, help="tokens at the restart")
     options = parser.parse_args(arguments)
+    logs.configure("info")  # as the programs run: the runtime logs each reconcile at debug
     say("runtime alone")
     runtime = measure_runtime()
     with running("bench-hub") as hub, running("bench-managed") as managed:
