@@ -1,7 +1,7 @@
 """When a certificate ends: the standard library reads that of a peer alone that it trusts."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from msa import pem
@@ -13,7 +13,8 @@ _VALIDITY = 3
 """After serial number, signature algorithm and issuer (RFC 5280, section 4.1)."""
 
 _LONG, _LONGEST = 0x80, 4
-_SECONDS = 5.0
+_HAS_EXPIRED = 10
+"""X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
 
 
 def ends(bundle: bytes) -> datetime | None:
@@ -33,26 +34,19 @@ def explained(error: ApiError, certificate_ends: datetime | None, now: datetime)
     return Unauthorized(f"the client certificate expired at {dated(certificate_ends)}", code=error.code)
 
 
-async def end_of_server(host: str, port: int | None, name: str) -> str:
-    """When the expired certificate that a server shows ended; "" where it cannot be asked directly.
+def said_to_have_expired(refusal: ssl.SSLCertVerificationError, shown: Sequence[bytes]) -> str:
+    """When the certificate of a server that was refused for that has expired; "" where it was refused for something else.
 
-    Nothing is sent, and nothing is believed but the date, for a message.
+    Args:
+        refusal: by OpenSSL.
+        shown: the certificates that the server shows, in DER. Nothing of them is believed but the date, for a message.
     """
-    import asyncio  # noqa: PLC0415 - seldom needed, and cp-creds does without it
-
-    unverified = ssl.create_default_context()
-    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    try:
-        async with asyncio.timeout(_SECONDS):
-            _, writer = await asyncio.open_connection(
-                host, port, ssl=unverified, server_hostname=name or host
-            )
-        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        writer.close()
-        moment = _end(shown)
-    except (OSError, ValueError, IndexError):  # a TimeoutError is an OSError
+    if refusal.verify_code != _HAS_EXPIRED or not shown:
         return ""
-    return f"it expired at {dated(moment)}"
+    try:
+        return f"it expired at {dated(_end(shown[0]))}"
+    except (ValueError, IndexError):
+        return ""
 
 
 def _end(der: bytes) -> datetime:

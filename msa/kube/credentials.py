@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from msa import pem
 from msa.kube.proxies import proxy_for
-from msa.kube.tls import CA, context
+from msa.kube.tls import CA, Trust, context
 
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
@@ -47,6 +47,7 @@ class Credential:
         certificate_digest: of the client certificate that a program gave, which is in none of the files; "" for none.
         expires_at: when what a program gave ends, as it says; None where it does not.
         certificate_ends: when the client certificate does; None without one.
+        trust: what `tls` trusts, to trust less of it; None where no server is verified.
     """
 
     server: str
@@ -60,6 +61,7 @@ class Credential:
     certificate_digest: str = ""
     expires_at: datetime | None = None
     certificate_ends: datetime | None = None
+    trust: Trust | None = None
 
 
 @frozen
@@ -148,11 +150,14 @@ def _mounted(server: str) -> Credential:
     token, ca = files.read(_POD / "token"), files.read(_POD / "ca.crt")
     if not (text := _text(token)):
         raise ValueError("token is empty")  # without one, we would be anonymous
+    tls = {CA: ca}
+    made = context(tls, verify=True)
     return Credential(
         server=server,
         authorization=f"Bearer {text}",
         ca=pem.cleaned(ca),
-        tls=context({CA: ca}, verify=True),
+        tls=made,
+        trust=Trust(made, tls),
         files=files.paths,
         digest=files.digest,
         proxy=proxy_for(server, "", os.environ),

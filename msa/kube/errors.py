@@ -20,9 +20,6 @@ TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
 UNDECODABLE = (msgspec.MsgspecError, UnicodeError)
 """What msgspec raises for content that is not what it should be, down to its bytes; RecursionError for what is nested too deeply."""
 
-_HAS_EXPIRED = 10
-"""X509_V_ERR_CERT_HAS_EXPIRED of OpenSSL."""
-
 _STATUS = msgspec.json.Decoder(Status)
 
 
@@ -43,12 +40,6 @@ def from_exception(error: BaseException) -> ApiError:
             return Network("no byte arrived in time")
         case _:
             return Network(_cause(error))
-
-
-def has_expired(error: aiohttp.ClientConnectorCertificateError) -> bool:
-    """Whether the server's certificate is not trusted since it has expired."""
-    cause = error.certificate_error
-    return isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code == _HAS_EXPIRED
 
 
 def from_answer(code: int, headers: Mapping[str, str], body: bytes) -> ApiError:

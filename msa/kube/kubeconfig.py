@@ -18,7 +18,7 @@ from msa.kube import certificate, kubeconfig_checks, kubeconfig_types
 from msa.kube.credentials import Credential, CredentialError, Files
 from msa.kube.kubeconfig_types import Cluster, Config, Context, User
 from msa.kube.proxies import ProxyError, proxy_for
-from msa.kube.tls import CA, CERTIFICATE, KEY, context, trusted
+from msa.kube.tls import CA, CERTIFICATE, KEY, Trust, context, trusted
 
 _Document: TypeAlias = tuple[Path, Config]
 """A kubeconfig, and the folder that it lies in: the files that it names are beside it."""
@@ -177,11 +177,13 @@ class Kubeconfig:
             proxy = proxy_for(server, self.cluster.proxy_url, os.environ)
         except ProxyError as error:
             raise CredentialError(f"kubeconfig {self.name}: {error}") from None
+        made = self._tls_context(tls, also_trusted) if self._is_secure else None
         return Credential(
             server=server,
             authorization=proof.authorization,
             ca=pem.cleaned(tls.get(CA, b"")),
-            tls=self._tls_context(tls, also_trusted) if self._is_secure else None,
+            tls=made,
+            trust=Trust(made, tls) if made is not None and made.verify_mode == ssl.CERT_REQUIRED else None,
             files=self.files.paths,
             digest=self.files.digest,
             tls_server_name=self.cluster.tls_server_name,

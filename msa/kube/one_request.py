@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
+from attrs import evolve
 
 import msa
 from msa.kube.certificate import explained
@@ -77,6 +78,8 @@ def get(credential: Credential, path: str) -> bytes:
             code, body = response.status, response.read(_LONGEST)
             location = response.headers.get("Location", "")
     except ssl.SSLCertVerificationError as error:  # a ValueError and an OSError, too
+        if (tls := _other_way(error, credential)) is not None:
+            return get(evolve(credential, tls=tls, trust=None), path)
         raise Refused(f"{where}: the server's certificate is not trusted: {error.verify_message}") from None
     except (ValueError, http.client.InvalidURL):  # the text of either may quote a header
         raise CredentialError(
@@ -91,6 +94,14 @@ def get(credential: Credential, path: str) -> bytes:
         refused = classify(code, status.reason, _without(credential, status.message), location=location)
         raise explained(refused, credential.certificate_ends, datetime.now(UTC))
     return body
+
+
+def _other_way(refusal: ssl.SSLCertVerificationError, credential: Credential) -> ssl.SSLContext | None:
+    from msa.kube import chains  # noqa: PLC0415 - seldom needed, and takes longer than the request
+
+    place = chains.Place(*_place(urlsplit(credential.server)))
+    certificates = chains.shown(place, credential.tls_server_name)
+    return chains.other_way(refusal, credential.trust, certificates, datetime.now(UTC))
 
 
 def _headers(credential: Credential) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+
+from attrs import frozen
 
 from msa import pem
 
@@ -21,16 +23,50 @@ def context(tls: Mapping[str, bytes], *, verify: bool) -> ssl.SSLContext:
     Raises:
         ValueError: the CA bundle holds no certificate that can be read, or the client's certificate and key cannot be used.
     """
-    made = ssl.create_default_context(cadata=trusted(tls[CA]) if CA in tls else None)
+    made = _trusting(trusted(tls[CA]) if CA in tls else None, tls)
+    if not verify:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+@frozen(repr=False)
+class Trust:
+    """What a server's certificate may lead to, and how to trust less of it.
+
+    Attributes:
+        whole: the context that trusts all of it.
+        tls: what that was made of, as for `context`.
+    """
+
+    whole: ssl.SSLContext
+    tls: Mapping[str, bytes]
+
+    @property
+    def anchors(self) -> Sequence[bytes]:
+        """The certificates that are trusted, in DER."""
+        return self.whole.get_ca_certs(binary_form=True)
+
+    def narrowed(self, way: Sequence[bytes]) -> ssl.SSLContext:
+        """A context like the whole one, for one way.
+
+        Args:
+            way: certificates in DER, of which those alone are trusted that issued themselves; the others lead to them.
+        """
+        made = _trusting(b"".join(way), self.tls)
+        made.verify_flags &= ~ssl.VERIFY_X509_PARTIAL_CHAIN
+        return made
+
+
+def _trusting(authorities: bytes | None, tls: Mapping[str, bytes]) -> ssl.SSLContext:
+    """Raises ValueError where the client's certificate and key cannot be used."""
+    made = ssl.create_default_context(cadata=authorities)
     # As Go does, whatever this version of Python does: an intermediate authority may be all that is trusted, and a certificate without
     # the identifier of its authority's key, which many clusters have, is good.
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if CERTIFICATE in tls:
         _show(made, tls[CERTIFICATE] + b"\n" + tls.get(KEY, b""))
-    if not verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
     return made
 
 

@@ -5,6 +5,7 @@ No client-side rate limit: the server's flow control and its Retry-After rule. B
 
 import asyncio
 import math
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -13,18 +14,20 @@ from hashlib import sha256
 
 import aiohttp
 import anyio
+import anyio.to_thread
 import structlog
+from attrs import evolve
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
-from msa.kube import credentials
-from msa.kube.certificate import end_of_server, explained
+from msa.kube import chains, credentials
+from msa.kube.certificate import explained, said_to_have_expired
 from msa.kube.credentials import Credential, CredentialError, one_line
-from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception, has_expired
+from msa.kube.errors import TRANSPORT_ERRORS, from_answer, from_exception
 from msa.kube.sessions import Sessions
 from msa.kube.skew import ClockSkew, wall_clock
 from msa.runtime.connectivity import Connectivity
-from msa.runtime.errors import AnswerTooLarge, ApiError, Throttled, Unauthorized
+from msa.runtime.errors import AnswerTooLarge, ApiError, Refused, Throttled, Unauthorized
 from msa.runtime.metrics import Metrics
 
 INACTIVITY_SECONDS = 65.0
@@ -156,7 +159,8 @@ class Transport:
         """The body of the answer to one request.
 
         A request that was throttled (429: it was not executed) is sent again after the time the server asked for, a few times
-        at most; one refused with 401 is sent again once if the credential has changed on disk.
+        at most; one refused with 401 is sent again once if the credential has changed on disk, and one that was not sent at all since the server's certificate was not
+        trusted if there is another way to trust it.
 
         Args:
             method: GET, POST, PATCH, PUT or DELETE.
@@ -188,11 +192,11 @@ class Transport:
                     raise
                 self._metrics.request_retries.labels("429", method, self._host).inc()
                 await asyncio.sleep(wait)
-            except Unauthorized:
+            except (Unauthorized, Refused) as error:
                 if reloaded:
                     raise
                 reloaded = True
-                if self._sessions is used:  # else another request has found out already
+                if self._sessions is used and isinstance(error, Unauthorized):  # else it is found out already
                     await self.reload()
                 if self._sessions is used:
                     raise
@@ -230,16 +234,13 @@ class Transport:
         Raises:
             ApiError: as `send`; errors of the stream itself are left to the reader, see `kube.errors`.
         """
-        sent, start = time.time(), time.monotonic()
+        used, sent, start = self._sessions, time.time(), time.monotonic()
         try:
-            sessions = self._open_sessions
-            response = await sessions.streams.get(
-                self._url(path),
-                allow_redirects=False,
-                server_hostname=sessions.credential.tls_server_name or None,
-            )
-        except TRANSPORT_ERRORS as error:
-            raise await self._failed(error, "WATCH", path, start) from None
+            sessions, response = await self._begun(path, start)
+        except Refused:
+            if self._sessions is used:
+                raise
+            sessions, response = await self._begun(path, start)
         try:
             self._count(str(response.status), "WATCH", path, start)
             self._answered(response, sent)
@@ -250,6 +251,17 @@ class Transport:
         finally:
             sessions.reading.discard(response.content)
             response.close()
+
+    async def _begun(self, path: str, start: float) -> tuple[Sessions, aiohttp.ClientResponse]:
+        sessions = self._open_sessions
+        try:
+            return sessions, await sessions.streams.get(
+                self._url(path),
+                allow_redirects=False,
+                server_hostname=sessions.credential.tls_server_name or None,
+            )
+        except TRANSPORT_ERRORS as error:
+            raise await self._failed(error, "WATCH", path, start) from None
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> ApiError:
         try:
@@ -301,9 +313,25 @@ class Transport:
         if not isinstance(error, aiohttp.ClientSSLError):
             self.connectivity.failed()
         found = from_exception(error)
-        if isinstance(error, aiohttp.ClientConnectorCertificateError) and has_expired(error):
-            found.explain(await end_of_server(error.host, error.port, self.credential.tls_server_name))
+        match error:
+            case aiohttp.ClientConnectorCertificateError(
+                host=str(host), port=int(port), certificate_error=ssl.SSLCertVerificationError() as refusal
+            ):
+                await self._distrusted(found, chains.Place(host, port), refusal)
         return found
+
+    async def _distrusted(
+        self, found: ApiError, place: chains.Place, refusal: ssl.SSLCertVerificationError
+    ) -> None:
+        """Looks at what the server shows: for another way to what is trusted, and for the date on which its certificate expired."""
+        sessions = self._open_sessions
+        certificates = await anyio.to_thread.run_sync(
+            chains.shown, place, sessions.credential.tls_server_name
+        )
+        found.explain(said_to_have_expired(refusal, certificates))
+        tls = chains.other_way(refusal, sessions.credential.trust, certificates, wall_clock())
+        if tls is not None and self._sessions is sessions:
+            self._take(evolve(sessions.credential, tls=tls))
 
     async def _probe(self) -> int:
         """The status of a small request, 0 without an answer."""
