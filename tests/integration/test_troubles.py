@@ -153,7 +153,8 @@ def test_a_cluster_that_keeps_its_key_set_to_itself_is_told_once_and_identities_
             lambda: patch(addon, "secret", "one", {"data": {"token": "Z2FyYmFnZQ=="}}),
             lambda: len(token(addon, "one")) > len("garbage"),
         )
-        asked = _asked_for_keys(audit, addon)  # before the rule is given back: then the next asking is answered
+        # Before the rule is given back: then the next asking is answered.
+        asked = _asked_for_keys(audit, addon)
     finally:
         addon.install()
     assert set(asked) == {403}, "for two minutes a server may just have been started"
