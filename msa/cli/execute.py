@@ -37,7 +37,7 @@ async def _exit_code(command: str, run: Callable[[], Awaitable[None]]) -> int:
     try:
         await run()
     except* (StartError, CredentialError, Ended) as group:
-        print(mask(f"msa {command}: {_first(group)}"), file=sys.stderr)  # noqa: T201 - for whoever started it
+        print(mask(f"msa {command}: {first(group)}"), file=sys.stderr)  # noqa: T201 - for whoever started it
         code = 1
     except* Exception as group:  # noqa: BLE001 - a bug: told where logs are read, then the process is started again
         _log.critical("crashed", exc_info=group)
@@ -56,6 +56,6 @@ def _leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _first(group: BaseExceptionGroup[Exception]) -> Exception:
+def first(group: BaseExceptionGroup[Exception]) -> Exception:
     inner = group.exceptions[0]
-    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+    return first(inner) if isinstance(inner, BaseExceptionGroup) else inner

@@ -10,6 +10,7 @@ import msa
 
 _COMMANDS: Final = {
     "agent": "msa.cli.agent",
+    "leave": "msa.cli.leave",
     "log-level": "msa.cli.log_level",
     "manager": "msa.cli.manager",
 }

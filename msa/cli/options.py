@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable
+from datetime import timedelta
 
 import click
 
-from msa.api import names
+from msa.api import durations, names
 from msa.cli import logs
 from msa.policy.gates import RENAMED, FeatureGates
 
@@ -23,6 +24,23 @@ class Label(click.ParamType[str]):
         if not names.NAMESPACE_NAME.fullmatch(text):
             self.fail(f"{text!r} is no name of a namespace: lower case letters, digits and -", param, ctx)
         return text
+
+
+class Duration(click.ParamType[timedelta]):
+    """In Go's style, above 0."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            found = durations.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if found <= timedelta():
+            self.fail(f"{value!r} is not above 0", param, ctx)
+        return found
 
 
 class Address(click.ParamType[str]):

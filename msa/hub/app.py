@@ -14,14 +14,12 @@ import msa
 from msa.api import cluster as cluster_api
 from msa.api import names
 from msa.api.cluster import ManagedCluster
-from msa.api.fleet_identity import StoredFleetIdentity
 from msa.hub import addon_app, fanout_app, identities_work_app, profiles_app, readiness_app
 from msa.hub.discovery import addon_version
 from msa.hub.fanout_caches import IDENTITY_INDEXES
 from msa.hub.ingest import keep_addon, keep_cluster, keep_identity, keep_work
-from msa.hub.part import Common, Part, addons, identities_works
+from msa.hub.part import Common, Part, addons, hub_credential, identities, identities_works
 from msa.hub.settings import DeployMode, ManagerSettings
-from msa.kube import credentials
 from msa.kube.candidate import candidate
 from msa.kube.discovery import served
 from msa.kube.events import KubeEvents
@@ -52,12 +50,7 @@ async def run(settings: ManagerSettings) -> None:
     fence = Fence()
     if not settings.leader_elect:
         fence.open_until(math.inf)  # a single replica may always write
-    load = (
-        partial(credentials.from_pod, "--kubeconfig")
-        if settings.kubeconfig is None
-        else partial(credentials.from_kubeconfig, settings.kubeconfig)
-    )
-    hub = Transport(load, metrics, fence.check)
+    hub = Transport(hub_credential(settings.kubeconfig), metrics, fence.check)
     try:
         async with starting(Addresses(settings.metrics_address, settings.health_address)) as start:
             await hub.open()
@@ -112,9 +105,8 @@ class _Manager:
         await self._supervisor(common, parts).run()
 
     def _common(self, recorder: EventRecorder) -> Common:
-        identities = Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL)
         clusters = Selection(cluster_api.GROUP, "v1", "managedclusters")
-        stored = Resource(self.hub, identities, StoredFleetIdentity)
+        stored = identities(self.hub)
         return Common(
             self.hub,
             self.rng,

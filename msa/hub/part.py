@@ -1,5 +1,8 @@
 """Parts of the manager: reconcilers for one purpose each, and what they are all made from."""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -11,6 +14,8 @@ from msa.api.addon import ManagedClusterAddOn, StoredClusterAddOn
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import FleetIdentity, StoredFleetIdentity
 from msa.api.work import ManifestWork, Work
+from msa.kube import credentials
+from msa.kube.credentials import Credential
 from msa.kube.resources import Resource, Selection
 from msa.kube.transport import Transport
 from msa.runtime.controller import Controller
@@ -41,6 +46,18 @@ class Common:
     identities: Informer[FleetIdentity]
     identities_works: Informer[Work]
     stored: Resource[StoredFleetIdentity]
+
+
+def hub_credential(kubeconfig: Path | None) -> Callable[[], Awaitable[Credential]]:
+    """How the hub is reached; None means from inside the pod."""
+    if kubeconfig is None:
+        return partial(credentials.from_pod, "--kubeconfig")
+    return partial(credentials.from_kubeconfig, kubeconfig)
+
+
+def identities(hub: Transport) -> Resource[StoredFleetIdentity]:
+    """The ManagedServiceAccounts of all namespaces."""
+    return Resource(hub, Selection(names.GROUP, names.STORAGE_VERSION, names.PLURAL), StoredFleetIdentity)
 
 
 def addons(hub: Transport, version: str) -> Resource[StoredClusterAddOn]:

@@ -1,5 +1,6 @@
 """Everything that the manager can be told, as one frozen value."""
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -46,3 +47,18 @@ class ManagerSettings:
     feature_gates: FeatureGates = field(factory=FeatureGates)
     publish_access_providers: bool = False
     workers: int = 16
+
+
+@frozen
+class LeaveSettings:
+    """What `msa leave` runs with.
+
+    Attributes:
+        namespace: the manager's.
+        kubeconfig: how to reach the hub; None means from inside the pod.
+        timeout: after which it ends, whatever is left.
+    """
+
+    namespace: str = names.HUB_NAMESPACE
+    kubeconfig: Path | None = None
+    timeout: timedelta = timedelta(seconds=60)
