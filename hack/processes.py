@@ -58,6 +58,12 @@ class Process:
             return None
         return int(pid) if _start_time(int(pid)) == started and started else None
 
+    def exit_code(self) -> int | None:
+        """With which it ended; None while it runs, or if another process started it."""
+        pid = self._file.read_text().partition(" ")[0]
+        child = _CHILDREN.get(int(pid))
+        return child.poll() if child is not None else None
+
     def send(self, number: int) -> None:
         if (pid := self.pid()) is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -85,8 +91,8 @@ def wait_until(holds: Callable[[], bool], seconds: float, interval: float = 0.05
 
 def _start_time(pid: int) -> str:
     """The kernel's start time of a process, "" when it is gone or only waits to be reaped."""
-    if (child := _CHILDREN.get(pid)) is not None and child.poll() is not None:
-        del _CHILDREN[pid]  # reaped
+    if (child := _CHILDREN.get(pid)) is not None:
+        child.poll()  # reaps it
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         threads = sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())

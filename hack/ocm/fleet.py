@@ -59,8 +59,10 @@ class Fleet:
         """Starts OCM's parts.
 
         Args:
-            manager_pods: whether the addon manager's pods are run, too, as a kubelet would.
+            manager_pods: whether the addon manager's pods are run, too, as a kubelet would; the hub has a node then, as the chart sees it.
         """
+        if manager_pods:
+            self.apply({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "stand-in"}})
         groups = ("system:serviceaccounts", "system:serviceaccounts:open-cluster-management-hub")
         addon_manager = self.hub.kubeconfig_for(kinds.ADDON_MANAGER, groups)
         command = [

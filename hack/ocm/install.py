@@ -1,6 +1,7 @@
 """OCM on the hub, as far as the addon meets it: admission of clusters, install strategy, configurations, and the end of a cluster."""
 
 from attrs import define
+from msgspec import to_builtins
 
 from hack.ocm import configs, kinds
 from hack.ocm.admission import Admission
@@ -102,6 +103,8 @@ class _Clusters:
         if addon is None and _installs(fleet):
             await self._install(key, fleet)
         elif addon is not None and fleet is not None and addon.metadata.deletion_timestamp is None:
+            if all(owner.uid != fleet.metadata.uid for owner in addon.metadata.owner_references):
+                return await self._own(addon, fleet)
             await self._configure(addon, fleet)
             await TokenInfrastructure(self.api, self.addons, self.version).ensure(addon)
         return Done()
@@ -115,14 +118,7 @@ class _Clusters:
     async def _install(self, cluster: str, fleet: Object | None) -> None:
         if fleet is None:
             return
-        owner = {
-            "apiVersion": f"{kinds.ADDON_GROUP}/{self.version}",
-            "kind": "ClusterManagementAddOn",
-            "name": fleet.metadata.name,
-            "uid": fleet.metadata.uid,
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        owner = _owner(fleet, self.version)
         body: Body = {
             "apiVersion": f"{kinds.ADDON_GROUP}/{self.version}",
             "kind": "ManagedClusterAddOn",
@@ -133,6 +129,14 @@ class _Clusters:
             await self.api.create(self.addons.at(cluster), body)
         except AlreadyExists:
             return  # the cache is behind
+
+    async def _own(self, addon: Object, fleet: Object) -> Result:
+        """Whoever made it, it goes with the ClusterManagementAddOn."""
+        metadata, owner = addon.metadata, _owner(fleet, self.version)
+        others = [to_builtins(item) for item in metadata.owner_references if item.kind != owner["kind"]]
+        changes = {"resourceVersion": metadata.resource_version, "ownerReferences": [*others, owner]}
+        await self.api.merge(self.addons.at(metadata.namespace, metadata.name), {"metadata": changes})
+        return Done()
 
     async def _configure(self, addon: Object, fleet: Object) -> None:
         references = configs.cluster_references(addon.spec, addon.status, fleet.status, self.version)
@@ -170,6 +174,17 @@ class _Clusters:
         version = cluster.metadata.resource_version
         body = {"metadata": {"resourceVersion": version, "finalizers": finalizers}}
         await self.api.merge(kinds.CLUSTERS.at("", cluster.metadata.name), body)
+
+
+def _owner(fleet: Object, version: str) -> Body:
+    return {
+        "apiVersion": f"{kinds.ADDON_GROUP}/{version}",
+        "kind": "ClusterManagementAddOn",
+        "name": fleet.metadata.name,
+        "uid": fleet.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
 
 
 def _installs(fleet: Object | None) -> bool:

@@ -1,4 +1,4 @@
-"""A kubelet's part on the hub, for the pods of the addon's manager alone."""
+"""A kubelet's part on the hub, for the pods of the addon's manager and of the hook by which its chart leaves."""
 
 import anyio
 
@@ -9,8 +9,8 @@ from hack.ocm.pods import PodRunner, PodSettings
 from msa.api import names
 from msa.runtime.store import Change
 
-_ACCOUNT = "managed-serviceaccount"
-"""Of the manager: other addons' programs live in the same namespace."""
+_ACCOUNTS = (names.ADDON, f"{names.ADDON}-leave")
+"""Other addons' programs live in the same namespace."""
 
 
 async def run(hub: Api, settings: PodSettings) -> None:
@@ -21,7 +21,7 @@ async def run(hub: Api, settings: PodSettings) -> None:
     queue = loops.control(hub, "pod", runner)
 
     def changed(change: Change[Object]) -> None:
-        if change.latest.spec.get("serviceAccountName") == _ACCOUNT:
+        if change.latest.spec.get("serviceAccountName") in _ACCOUNTS:
             queue.add(change.key)
 
     pods.subscribe(changed)

@@ -1,4 +1,4 @@
-"""A kubelet's part for the pods of the addon's agent and manager: a pod is a local process, with its volumes as folders, and rights as its ServiceAccount has them."""
+"""A kubelet's part for the pods of the addon's programs: a pod is a local process, with its volumes as folders, and rights as its ServiceAccount has them."""
 
 import contextlib
 import os
@@ -32,8 +32,9 @@ _STOP_SECONDS: Final = 10.0
 _TOKEN_SECONDS: Final = 3600
 _RESTART_SECONDS: Final = 1.0
 _HTTP_OK: Final = 200
-_OWN_CLUSTER: Final = {"agent": "--spoke-kubeconfig", "manager": "--kubeconfig"}
+_OWN_CLUSTER: Final = {"agent": "--spoke-kubeconfig", "manager": "--kubeconfig", "leave": "--kubeconfig"}
 """The flag by which each program is told of the cluster that its pod is in."""
+_ENDED: Final = ("Succeeded", "Failed")
 PREDECESSOR: Final = "predecessor"
 """The tag of images of the addon that ours replaces (hack/predecessor)."""
 
@@ -82,7 +83,7 @@ class PodRunner:
         pod, running = self.pods.get(key), self._running.get(key)
         if running is not None and (pod is None or pod.metadata.uid != running.pod.metadata.uid):
             await self._stop(key, running)
-        if pod is None or pod.metadata.deletion_timestamp is not None:
+        if pod is None or pod.metadata.deletion_timestamp is not None or pod.status.get("phase") in _ENDED:
             return Done()
         running = self._running.setdefault(key, self._prepared(pod))
         try:
@@ -92,7 +93,8 @@ class PodRunner:
             await self._report(pod, running, ready=False, why=error.message)
             return RequeueAfter(_RESTART_SECONDS)
         if running.process.pid() is None:
-            return await self._start(pod, running)
+            ended = running.started and _runs_once(pod)
+            return await (self._end(pod, running) if ended else self._start(pod, running))
         ready = await _ready(running.health_port)
         await self._report(pod, running, ready=ready)
         return RequeueAfter(_READY_PROBE_SECONDS if ready else _PROBE_SECONDS)
@@ -118,6 +120,17 @@ class PodRunner:
         running.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         _log.info("pod_started", pod=pod.metadata.name, restarts=running.restarts)
         return RequeueAfter(_PROBE_SECONDS)
+
+    async def _end(self, pod: Object, running: _Running) -> Result:
+        """Says how it ended, which is all that a Job waits for."""
+        code = running.process.exit_code()
+        state = {"terminated": {"exitCode": code, "startedAt": running.started}}
+        container = {**_status(pod, running, ready=False, why="")["containerStatuses"][0], "state": state}
+        path = kinds.PODS.at(pod.metadata.namespace, pod.metadata.name)
+        phase = "Failed" if code else "Succeeded"
+        changes = {"phase": phase, "containerStatuses": [container]}
+        await self.api.patch_status(path, pod.metadata.resource_version, changes)
+        return Done()
 
     async def _stop(self, key: str, running: _Running) -> None:
         process = running.process
@@ -209,9 +222,19 @@ def _command(pod: Object, running: _Running) -> list[str]:
         *(sys.executable, "-m", _program(container["image"])),
         *(_mounted(argument, mounts) for argument in container.get("args", ())),
         f"{_OWN_CLUSTER[container['args'][0]]}={running.folder / 'own' / 'kubeconfig'}",
+        *([] if _runs_once(pod) else _addresses(running)),
+    ]
+
+
+def _addresses(running: _Running) -> tuple[str, ...]:
+    return (
         f"--metrics-bind-address=127.0.0.1:{running.metrics_port}",
         f"--health-probe-bind-address=127.0.0.1:{running.health_port}",
-    ]
+    )
+
+
+def _runs_once(pod: Object) -> bool:
+    return bool(pod.spec.get("restartPolicy") == "Never")
 
 
 def _program(image: str) -> str:
