@@ -60,8 +60,12 @@ class Release:
     def exists(self) -> bool:
         return bool(self._helm("list", "--short", f"--filter=^{self.name}$").strip())
 
-    def uninstall(self) -> None:
-        self._helm("uninstall", self.name, "--wait")
+    def uninstall(self, *flags: str) -> str:
+        return self._helm("uninstall", self.name, "--wait", *flags)
+
+    def hooks(self) -> str:
+        """What helm has stored to run when it uninstalls."""
+        return self._helm("get", "hooks", self.name)
 
     def _helm(self, verb: str, *arguments: str) -> str:
         return helm(verb, "-n", self.namespace, f"--kubeconfig={self.hub.kubeconfig}", *arguments)
@@ -75,11 +79,11 @@ def helm(*arguments: str) -> str:
     return done.stdout
 
 
-def render(*flags: str, served: tuple[str, ...] = (_POLICY_SERVED,)) -> str:
-    """The chart's objects as YAML, for a hub that serves these kinds, too."""
+def render(*flags: str, served: tuple[str, ...] = (_POLICY_SERVED,), hooks: bool = False) -> str:
+    """The chart's objects as YAML, for a hub that serves these kinds, too; with `hooks` also what helm creates to uninstall."""
     apis = [f"--api-versions={kind}" for kind in served]
-    command = ("template", names.ADDON, str(CHART), "-n", names.HUB_NAMESPACE, "--no-hooks")
-    return helm(*command, *apis, *flags)
+    command = ("template", names.ADDON, str(CHART), "-n", names.HUB_NAMESPACE)
+    return helm(*command, *([] if hooks else ["--no-hooks"]), *apis, *flags)
 
 
 def wanted() -> dict[Path, str]:

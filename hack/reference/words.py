@@ -144,7 +144,7 @@ MANAGER = {
         "see `TokenReported`, and whether the agent is available",
     ),
     "AddonRemoved": Entry(
-        "the addon is being removed from this cluster, or the cluster is detached: the token ends with it",
+        "the addon is being removed from this cluster (by `helm uninstall`, say), or the cluster is detached: the token ends with it",
         "nothing; where the addon is wanted, see the install strategy of the ClusterManagementAddOn",
     ),
 }

@@ -97,7 +97,7 @@ def test_the_contracts_values_have_the_contracts_defaults() -> None:
 
 def test_values_of_an_older_chart_are_enough() -> None:
     """As `helm upgrade --reuse-values` brings them; what is on by default is on."""
-    unknown = ("resources", "crds", "admissionPolicy", "networkPolicy", "featureGates", "prometheus")
+    unknown = ("resources", "crds", "admissionPolicy", "networkPolicy", "featureGates", "prometheus", "leave")
     objects = _objects(render(*(f"--set={name}=null" for name in unknown)))
     assert ("ValidatingAdmissionPolicy", "managed-serviceaccount-addon-agent") in objects
     assert ("NetworkPolicy", "managed-serviceaccount-addon-manager") in objects

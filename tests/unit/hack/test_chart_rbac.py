@@ -94,6 +94,14 @@ _AGENT_ON_HUB = {
     _right("events", _ANY, "create patch"),
 }
 _EPHEMERAL = {_right(f"{names.PLURAL}.{names.GROUP}", _ANY, "delete")}
+_LEAVE = {
+    _right(f"clustermanagementaddons.{_ADDON}", names.ADDON, "get delete"),
+    # What it waits for.
+    _right(f"managedclusteraddons.{_ADDON}", names.ADDON, _READ),
+    _right(f"{names.PLURAL}.{names.GROUP}", _ANY, _READ),
+    # Whether the hooks were applied without helm.
+    _right("leases.coordination.k8s.io", names.MANAGER_LEADER_LEASE, "get"),
+}
 _GRANT = {_right(f"clusterroles.{_RBAC}", names.AGENT_ROLE, "bind")}
 
 
@@ -165,6 +173,25 @@ def test_the_rights_are_bound_to_the_manager_and_to_ocms_addon_manager_alone(cho
     ocm = (f"{_PREFIX}:grant-addon-agent", "open-cluster-management-hub", "addon-manager-controller-sa")
     ours = (_MANAGER, names.HUB_NAMESPACE, "managed-serviceaccount")
     assert bound == ({ours} if chosen.mode == "Deployment" else {ours, ocm})
+
+
+@pytest.mark.parametrize("mode", list(BASES))
+def test_the_hook_of_an_uninstall_has_exactly_its_rights_and_nobody_else_has_them(mode: str) -> None:
+    flags = (f"--set=hubDeployMode={mode}", "--set=leave.when=Always")
+    hooks = [
+        item
+        for item in yaml.safe_load_all(render(*flags, hooks=True))
+        if item and item["metadata"].get("annotations", {}).get("helm.sh/hook") == "pre-delete"
+    ]
+    (role,) = (item for item in hooks if item["kind"] == "ClusterRole")
+    (binding,) = (item for item in hooks if item["kind"] == "ClusterRoleBinding")
+    (job,) = (item for item in hooks if item["kind"] == "Job")
+    account = {"kind": "ServiceAccount", "name": f"{names.ADDON}-leave", "namespace": names.HUB_NAMESPACE}
+    assert set(_rights(role["rules"])) == _LEAVE
+    assert binding["roleRef"]["name"] == role["metadata"]["name"] == f"{_PREFIX}:leave"
+    assert binding["subjects"] == [account]
+    assert job["spec"]["template"]["spec"]["serviceAccountName"] == account["name"]
+    assert not [item for item in hooks if item["kind"] in ("Role", "RoleBinding")]
 
 
 def test_the_tables_hold_no_right_to_do_everything_to_escalate_or_to_be_another() -> None:

@@ -80,3 +80,23 @@ crds/authentication.open-cluster-management.io_managedserviceaccounts.yaml
 {{- define "msa.servesAdmissionPolicy" -}}
 {{- .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy" | ternary "true" "" -}}
 {{- end }}
+
+{{/*
+Whether `helm uninstall` runs the hook in leave.yaml: "true" or nothing. Not where no pod can run, for helm would wait for it in vain; and not where
+a program renders the chart without the hub, for it may apply the hook as an ordinary Job.
+*/}}
+{{- define "msa.leaves" -}}
+{{- $when := (.Values.leave).when | default "Auto" -}}
+{{- if eq $when "Always" -}}
+true
+{{- else if and (eq $when "Auto") (lookup "v1" "Node" "" "").items -}}
+true
+{{- end -}}
+{{- end }}
+
+{{/* Annotations of a hook of `helm uninstall`, of this weight. */}}
+{{- define "msa.leaveHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end }}
