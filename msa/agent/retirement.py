@@ -15,8 +15,8 @@ from msa.agent.ports import Hub, Managed
 from msa.api.core import ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.policy.ownership import may_delete
-from msa.policy.removal import Absence, Confirm, Hold, Wait, removal
-from msa.runtime.absences import Absences
+from msa.policy.removal import HOLD_SECONDS, Absence, Confirm, Hold, Wait, removal
+from msa.runtime.absences import Absences, Recent
 from msa.runtime.ports import Now
 from msa.runtime.result import Done, Key, RequeueAfter, Result
 from msa.runtime.store import Store
@@ -30,6 +30,7 @@ class Retirement:
         identities: to count how many there are.
         held: those whose deletion is held.
         released: deletions inferred up to this moment, on the monotonic clock, are meant.
+        _recent: accounts that were deleted lately by inference alone.
     """
 
     hub: Hub
@@ -40,6 +41,7 @@ class Retirement:
     now: Now
     held: set[Key] = field(factory=set)
     released: float = -1.0
+    _recent: Recent = field(factory=lambda: Recent(HOLD_SECONDS), init=False)
 
     async def __call__(self, key: Key, account: ServiceAccount | None, *, seen: bool) -> Result:
         """Takes one more look at an account without an identity.
@@ -56,17 +58,17 @@ class Retirement:
             return Done()  # its finalizers are others'
         if seen or self.absences.seen(key) is not None:
             return await self._delete(key, account)
-        now = anyio.current_time()
-        since = self.absences.since(key, now)
-        missing = self.absences.inferred
-        match removal(Absence(now - since, missing, missing + len(self.identities), since <= self.released)):
+        if account.metadata.uid in self._recent.uids(anyio.current_time()):
+            return Done()  # deleted already: its own event is under way
+        absence = self._absence(key)
+        match removal(absence):
             case Wait(seconds=seconds):
                 return RequeueAfter(seconds)
             case Hold(seconds=seconds):
-                self._hold(key, missing, seconds)
+                self._hold(key, absence, seconds)
                 return RequeueAfter(seconds)
             case Confirm():
-                return await self._delete(key, account)
+                return await self._delete_missing(key, account, absence)
 
     def forget(self, key: Key) -> None:
         """Nothing is to be deleted for that name."""
@@ -78,13 +80,31 @@ class Retirement:
         self.released = until
         return tuple(self.held)
 
-    def _hold(self, key: Key, missing: int, seconds: float) -> None:
+    def _absence(self, key: Key) -> Absence:
+        now = anyio.current_time()
+        since, missing = self.absences.since(key, now), self.absences.inferred
+        return Absence(
+            now - since,
+            missing,
+            missing + len(self.identities),
+            released=since <= self.released,
+            deleted=len(self._recent.uids(now)),
+        )
+
+    def _hold(self, key: Key, absence: Absence, seconds: float) -> None:
         first = not self.held
         self.held.add(key)
         if first:
-            self.observer.held(
-                missing, missing + len(self.identities), self.now() + timedelta(seconds=seconds)
-            )
+            until = self.now() + timedelta(seconds=seconds)
+            self.observer.held(absence.missing + absence.deleted, absence.total + absence.deleted, until)
+
+    async def _delete_missing(self, key: Key, account: ServiceAccount, absence: Absence) -> Result:
+        result = await self._delete(key, account)
+        if result == Done():
+            self.absences.forget(key)
+            if not absence.released:
+                self._recent.add(account.metadata.uid, anyio.current_time())
+        return result
 
     async def _delete(self, key: Key, account: ServiceAccount) -> Result:
         if await self.hub.identity_lives(key):

@@ -2,7 +2,8 @@
 
 A deletion that was seen is acted on at once and does not come here. One that is only inferred, since an object is not in a list any
 more, may be the work of a server that was restored empty, or that is another one: it waits, is checked once more, and where most
-objects are missing at once all of them are held.
+objects are missing all of them are held. What was deleted like that in the last 15 minutes counts as missing too: many small losses
+are a large one.
 """
 
 from datetime import datetime, timedelta
@@ -27,14 +28,21 @@ class Absence:
     Attributes:
         seconds: for how long.
         missing: how many are missing like that, this one included.
-        total: how many there were.
+        total: how many there are, the missing ones included.
         released: a person said that the deletions are meant.
+        deleted: how many more were deleted in the last `HOLD_SECONDS` because they were missing like that; of them nothing is in
+            the other two numbers. Those that a person released are not among them.
     """
 
     seconds: float
     missing: int
     total: int
     released: bool = False
+    deleted: int = 0
+
+    @property
+    def is_mass(self) -> bool:
+        return is_mass(self.missing + self.deleted, self.total + self.deleted)
 
 
 @frozen
@@ -63,7 +71,7 @@ def removal(absence: Absence) -> Removal:
     """What is to be done about something whose owner is missing."""
     if absence.seconds < WAIT_SECONDS:
         return Wait(WAIT_SECONDS - absence.seconds)
-    held = is_mass(absence.missing, absence.total) and not absence.released
+    held = absence.is_mass and not absence.released
     if held and absence.seconds < HOLD_SECONDS:
         return Hold(HOLD_SECONDS - absence.seconds)
     return Confirm()

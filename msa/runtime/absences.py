@@ -3,6 +3,8 @@
 Memory only: after a restart each absence is a new one, which means more patience and never less.
 """
 
+from collections.abc import Set
+from itertools import takewhile
 from typing import Any
 
 from attrs import define, field
@@ -47,3 +49,26 @@ class Absences:
     def inferred(self) -> int:
         """How many are missing whose deletion nobody saw."""
         return len(self._since)
+
+
+@define
+class Recent:
+    """What happened within the last so many seconds, by UID of the object that it happened to.
+
+    Attributes:
+        seconds: for how long each is remembered.
+    """
+
+    seconds: float
+    _at: dict[str, float] = field(factory=dict)
+
+    def add(self, uid: str, now: float) -> None:
+        """It happened now, monotonic seconds: no earlier than what was added before."""
+        self._at.pop(uid, None)
+        self._at[uid] = now
+
+    def uids(self, now: float) -> Set[str]:
+        """Of all objects to which it happened that recently."""
+        for uid in tuple(takewhile(lambda item: now - self._at[item] > self.seconds, self._at)):
+            del self._at[uid]
+        return self._at.keys()

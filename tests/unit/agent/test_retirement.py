@@ -159,6 +159,40 @@ async def test_a_time_to_come_releases_nothing_that_has_not_happened_yet(world: 
     assert _deletions(world) == 0
 
 
+async def test_small_losses_one_after_the_other_are_a_large_one(world: World) -> None:
+    """Four, then two more of the six that are left: more than half within a quarter of an hour."""
+    _miss(world, *NAMES[:4])
+    await _live(world, 61, *NAMES[:4])
+    assert _deletions(world) == 4
+    _miss(world, *NAMES[:6])
+    await _live(world, 800, *NAMES[:6])
+    assert _deletions(world) == 4
+    assert world.observed == [("held", "6 of 10", False)]
+    await _live(world, 101, *NAMES[4:6])
+    assert _deletions(world) == 6
+
+
+async def test_what_a_person_released_does_not_count_against_what_is_missing_later(world: World) -> None:
+    _miss(world, *NAMES[:6])
+    await _live(world, 100, *NAMES[:6])
+    world.reconciler.retirement.release(anyio.current_time())
+    await _live(world, 1, *NAMES[:6])
+    assert _deletions(world) == 6
+    _miss(world, *NAMES[:7])
+    await _live(world, 61, NAMES[6])
+    assert _deletions(world) == 7
+
+
+async def test_an_account_that_the_cache_still_shows_after_its_deletion_counts_once(world: World) -> None:
+    _miss(world, "id-0")
+    await _live(world, 61, "id-0")
+    shown = builders.account("id-0", uid="sa-id-0").metadata
+    StoreWriter(world.accounts).put(ServiceAccount(replace(shown, resource_version="90")))
+    assert await world.reconciler(Key("id-0")) == Done()
+    assert world.reconciler.absences.inferred == 0
+    assert _deletions(world) == 1
+
+
 @pytest.mark.parametrize("seen", [True, False])
 async def test_an_account_that_lost_its_label_goes_with_its_identity_all_the_same(
     world: World, seen: bool

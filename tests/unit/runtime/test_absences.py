@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct
 
 from msa.api.meta import ObjectMeta
-from msa.runtime.absences import Absences
+from msa.runtime.absences import Absences, Recent
 from msa.runtime.result import Key
 from msa.runtime.store import Change, Store, StoreWriter
 
@@ -50,3 +50,14 @@ def test_an_absence_begins_when_it_is_first_noticed_and_ends_when_the_object_is_
     assert absences.inferred == 1
     absences.changed(ONE, Change(ONE, None, _thing()))
     assert [absences.since(ONE, now) for now in (9.0, 9.5)] == [9.0, 9.0]
+
+
+def test_what_happened_lately_is_forgotten_in_time() -> None:
+    recent = Recent(900.0)
+    recent.add("a", 0.0)
+    recent.add("b", 500.0)
+    assert set(recent.uids(900.0)) == {"a", "b"}
+    assert set(recent.uids(901.0)) == {"b"}
+    recent.add("b", 1000.0)
+    assert set(recent.uids(1900.0)) == {"b"}
+    assert not recent.uids(1901.0)
