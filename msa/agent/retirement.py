@@ -41,7 +41,7 @@ class Retirement:
     now: Now
     held: set[Key] = field(factory=set)
     released: float = -1.0
-    _recent: Recent = field(factory=lambda: Recent(HOLD_SECONDS), init=False)
+    _recent: Recent[str] = field(factory=lambda: Recent(HOLD_SECONDS), init=False)
 
     async def __call__(self, key: Key, account: ServiceAccount | None, *, seen: bool) -> Result:
         """Takes one more look at an account without an identity.
@@ -58,7 +58,7 @@ class Retirement:
             return Done()  # its finalizers are others'
         if seen or self.absences.seen(key) is not None:
             return await self._delete(key, account)
-        if account.metadata.uid in self._recent.uids(anyio.current_time()):
+        if account.metadata.uid in self._recent.items(anyio.current_time()):
             return Done()  # deleted already: its own event is under way
         absence = self._absence(key)
         match removal(absence):
@@ -88,7 +88,7 @@ class Retirement:
             missing,
             missing + len(self.identities),
             released=since <= self.released,
-            deleted=len(self._recent.uids(now)),
+            deleted=len(self._recent.items(now)),
         )
 
     def _hold(self, key: Key, absence: Absence, seconds: float) -> None:

@@ -105,7 +105,7 @@ class FanOutReconciler:
         since = self._missed.setdefault(key, now)
         left = since + _ORPHAN_SECONDS - now
         if left <= 0:
-            left = await self.departures.orphans(key, len(orphans), since)
+            left = await self.departures.orphans(key, orphans, since)
         if left > 0:
             return RequeueAfter(left)
         if count := await self.children.remove(orphans):

@@ -85,3 +85,16 @@ def is_mass(missing: int, total: int) -> bool:
 def can_release(said: datetime, now: datetime) -> bool:
     """Whether a person's word of that time counts: a time to come would release what has not happened yet, for good."""
     return said <= now + _SKEW
+
+
+def is_released(said: datetime | None, now: datetime, gone_for: float) -> bool:
+    """Whether a person said so since the last of them is missing.
+
+    Args:
+        said: when; None for never.
+        now: by the clock that a person goes by.
+        gone_for: seconds since the last of them is missing.
+    """
+    if said is None or not can_release(said, now):
+        return False
+    return (now - said).total_seconds() <= gone_for + 1.0

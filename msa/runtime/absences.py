@@ -3,14 +3,16 @@
 Memory only: after a restart each absence is a new one, which means more patience and never less.
 """
 
-from collections.abc import Set
+from collections.abc import Collection, Hashable
 from itertools import takewhile
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from attrs import define, field
 
 from msa.runtime.result import Key
 from msa.runtime.store import Change
+
+T = TypeVar("T", bound=Hashable)
 
 
 @define
@@ -52,23 +54,23 @@ class Absences:
 
 
 @define
-class Recent:
-    """What happened within the last so many seconds, by UID of the object that it happened to.
+class Recent(Generic[T]):
+    """What happened within the last so many seconds.
 
     Attributes:
-        seconds: for how long each is remembered.
+        seconds: for how long it is remembered.
     """
 
     seconds: float
-    _at: dict[str, float] = field(factory=dict)
+    _at: dict[T, float] = field(factory=dict)
 
-    def add(self, uid: str, now: float) -> None:
+    def add(self, item: T, now: float) -> None:
         """It happened now, monotonic seconds: no earlier than what was added before."""
-        self._at.pop(uid, None)
-        self._at[uid] = now
+        self._at.pop(item, None)
+        self._at[item] = now
 
-    def uids(self, now: float) -> Set[str]:
-        """Of all objects to which it happened that recently."""
-        for uid in tuple(takewhile(lambda item: now - self._at[item] > self.seconds, self._at)):
-            del self._at[uid]
+    def items(self, now: float) -> Collection[T]:
+        """All that happened that recently."""
+        for item in tuple(takewhile(lambda item: now - self._at[item] > self.seconds, self._at)):
+            del self._at[item]
         return self._at.keys()

@@ -197,6 +197,31 @@ async def test_many_origins_of_few_children_each_are_a_mass_too(hub: FanOutHub) 
     assert hub.caches.child_count() == 6
 
 
+async def test_small_losses_one_after_the_other_are_a_large_one(hub: FanOutHub) -> None:
+    """Three of six clusters, then three more: each loss alone would be acted on within a minute."""
+    reconcile = await _fanned_out(hub, *MANY)
+    hub.lose(*(cluster(name) for name in MANY[:3]))
+    for _ in range(2):
+        await settle(hub, reconcile)
+        await anyio.sleep(61)
+    await settle(hub, reconcile)
+    assert hub.children() == list(MANY[3:])
+    assert not [item for item in hub.observed if item[0] == "held"]
+    hub.lose(*(cluster(name) for name in MANY[3:]))
+    assert await _until_gone(hub, reconcile) == pytest.approx(900, abs=2)
+    assert ("held", "robot", "3") in hub.observed
+
+
+async def test_after_a_while_earlier_losses_count_no_more(hub: FanOutHub) -> None:
+    reconcile = await _fanned_out(hub, *MANY)
+    hub.lose(*(cluster(name) for name in MANY[:3]))
+    for seconds in (61, 901):
+        await settle(hub, reconcile)
+        await anyio.sleep(seconds)
+    hub.lose(*(cluster(name) for name in MANY[3:]))
+    assert await _until_gone(hub, reconcile) == pytest.approx(60, abs=2)
+
+
 async def test_children_whose_origins_are_missing_after_a_restart_are_held_too(hub: FanOutHub) -> None:
     await _fanned_out(hub, *MANY)
     hub.real = hub.caches

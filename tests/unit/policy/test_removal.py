@@ -38,20 +38,20 @@ def test_an_inferred_deletion_waits_and_many_at_once_are_held(absence: Absence, 
 
 def _deleted(lost_at: Sequence[float], total: int) -> list[float]:
     """When objects are deleted that nobody held, of which these go missing at these times, each looked at as it asks for."""
-    since, recent, unheld = dict(enumerate(lost_at)), Recent(HOLD_SECONDS), list[float]()
+    since, recent, unheld = dict(enumerate(lost_at)), Recent[int](HOLD_SECONDS), list[float]()
     looks = [(at, item) for item, at in since.items()]
     heapify(looks)
     gone: set[int] = set()
     while looks:
         now, item = heappop(looks)
         missing = sum(at <= now and other not in gone for other, at in since.items())
-        absence = Absence(now - since[item], missing, total - len(gone), deleted=len(recent.uids(now)))
+        absence = Absence(now - since[item], missing, total - len(gone), deleted=len(recent.items(now)))
         match removal(absence):
             case Wait(seconds=seconds) | Hold(seconds=seconds):
                 heappush(looks, (now + seconds, item))
             case Confirm():
                 gone.add(item)
-                recent.add(str(item), now)
+                recent.add(item, now)
                 unheld += [now] * (absence.seconds < HOLD_SECONDS)
     return unheld
 

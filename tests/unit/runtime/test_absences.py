@@ -53,11 +53,11 @@ def test_an_absence_begins_when_it_is_first_noticed_and_ends_when_the_object_is_
 
 
 def test_what_happened_lately_is_forgotten_in_time() -> None:
-    recent = Recent(900.0)
+    recent: Recent[str] = Recent(900.0)
     recent.add("a", 0.0)
     recent.add("b", 500.0)
-    assert set(recent.uids(900.0)) == {"a", "b"}
-    assert set(recent.uids(901.0)) == {"b"}
+    assert set(recent.items(900.0)) == {"a", "b"}
+    assert set(recent.items(901.0)) == {"b"}
     recent.add("b", 1000.0)
-    assert set(recent.uids(1900.0)) == {"b"}
-    assert not recent.uids(1901.0)
+    assert set(recent.items(1900.0)) == {"b"}
+    assert not recent.items(1901.0)
