@@ -53,6 +53,28 @@ class WorkStatus(Struct, frozen=True, gc=False, rename="camel"):
     resource_status: ResourceStatus = ResourceStatus()
 
 
+class ManifestMeta(Struct, frozen=True, gc=False):
+    name: str = ""
+    namespace: str = ""
+
+
+class Manifest(Struct, frozen=True, gc=False):
+    """One of the objects to be applied, as far as which it is."""
+
+    kind: str = ""
+    metadata: ManifestMeta = ManifestMeta()
+
+
+class Workload(Struct, frozen=True, gc=False):
+    manifests: tuple[Manifest, ...] = ()
+
+
+class WorkSpec(Struct, frozen=True, gc=False):
+    """What is read of a spec."""
+
+    workload: Workload = Workload()
+
+
 class ManifestWork(Struct, frozen=True, gc=False):
     """As it comes over the wire. Its cluster may write anything into it."""
 
@@ -70,6 +92,7 @@ class Work:
         feedback: of the agent's Deployment, by name.
         failed: kind and name of objects that could not be applied, with the reason.
         carries_anchor: it lists the ConfigMap that identities hang on.
+        namespace: where it installs the agent, or that ConfigMap; "" where it does neither.
     """
 
     metadata: ObjectMeta
@@ -78,3 +101,4 @@ class Work:
     feedback: dict[str, int | str]
     failed: tuple[str, ...]
     carries_anchor: bool = False
+    namespace: str = ""

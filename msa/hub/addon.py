@@ -115,11 +115,12 @@ class AddonReconciler:
         references = cluster_references(addon, self._config)
         hashed = replace(addon, status=replace(addon.status, config_references=references))
         config = deployment.chosen_config(hashed, self._config)
+        stored = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
+        running = registration.running_in(addon, (stored, self._identities_work(key)))
         namespace = registration.install_namespace(
-            addon, config if isinstance(config, DeploymentConfig) else None
+            addon, config if isinstance(config, DeploymentConfig) else None, running
         )
         wanted = self._render(cluster, hashed, namespace, config)
-        stored = self.caches.works.get(f"{key}/{names.DEPLOY_WORK}")
         subject = registration.subject(addon, bodies.granted_user(self._binding(key), addon))
         result: Result = Done()
         if isinstance(subject, Subject):
@@ -127,7 +128,7 @@ class AddonReconciler:
         elif subject.refused:
             await self._drop(key, Kind.ROLE_BINDING, _metadata(self._binding(key)))
         found = Findings(
-            namespace=namespace if isinstance(wanted, dict) else _unmoved(addon, namespace, wanted),
+            namespace=namespace if isinstance(wanted, dict) else _unmoved(running, namespace, wanted),
             obstacle=subject if isinstance(subject, Obstacle) else None,
             references=references,
             problem=wanted if isinstance(wanted, str) else None,
@@ -260,9 +261,9 @@ def _ours(stored: O | None) -> O | None:
     return stored if stored is not None and bodies.is_ours(stored.metadata) else None
 
 
-def _unmoved(addon: ManagedClusterAddOn, namespace: str, problem: str | None) -> str:
+def _unmoved(running: str, namespace: str, problem: str | None) -> str:
     """Where the agent is while nothing new is deployed: it moves with its manifests alone, and never to where they cannot be."""
-    return addon.status.namespace or (namespace if problem is None else "")
+    return running or (namespace if problem is None else "")
 
 
 def _is_work(stored: Work | None, wanted: render.Manifest | str | None) -> bool:

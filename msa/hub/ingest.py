@@ -6,6 +6,7 @@ from sys import intern
 from typing import Any, Final, TypeVar
 
 import msgspec
+from msgspec import Raw
 from msgspec.structs import replace
 
 from msa.api import names
@@ -34,7 +35,7 @@ from msa.api.fleet_identity import FanOutStatus, FleetIdentity, StoredFleetIdent
 from msa.api.meta import Condition, ObjectMeta
 from msa.api.rbac import RbacSubject, RoleBinding, StoredRoleBinding
 from msa.api.texts import LONGEST, shown
-from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work, WorkStatus
+from msa.api.work import APPLIED, FeedbackValue, ManifestCondition, ManifestWork, Work, WorkSpec, WorkStatus
 from msa.hub import bounds
 from msa.hub.render import spec_digest
 from msa.policy.deployment import LARGEST_CONFIG, LARGEST_WORK, spec_hash
@@ -47,6 +48,8 @@ _LONGEST_NAME: Final = 253
 _LARGEST_SUBJECTS: Final = 16 * 1024
 _LARGEST_CA: Final = 256 * 1024
 _FEEDBACK: Final = frozenset(("ready", "available", "problem", "progress", "rollout"))
+_PLACED: Final = (("Deployment", names.AGENT_DEPLOYMENT), ("ConfigMap", names.ANCHOR))
+"""What of a ManifestWork is in the install namespace: of the agent's work, and of the one that identities hang on."""
 
 
 def keep_cluster(stored: ManagedCluster) -> ManagedCluster:
@@ -125,7 +128,17 @@ def keep_work(stored: ManifestWork) -> Work:
         feedback=_feedback(manifests),
         failed=tuple(failed)[: bounds.ITEMS],
         carries_anchor=f'"name":"{names.ANCHOR}"'.encode() in spec,
+        namespace=_installed_in(stored.spec),
     )
+
+
+def _installed_in(spec: Raw) -> str:
+    """Where what shows the install namespace is applied; "" where nothing does, and of a spec that is not ours for its size."""
+    if bounds.size(spec) > LARGEST_WORK:
+        return ""
+    read: WorkSpec = bounds.decoded(spec, WorkSpec, WorkSpec())
+    found = (item.metadata for item in read.workload.manifests if (item.kind, item.metadata.name) in _PLACED)
+    return intern(next((item.namespace[:_LONGEST_NAME] for item in found), ""))
 
 
 def _digest(spec: bytes) -> str:
@@ -220,7 +233,7 @@ def keep_binding(stored: StoredRoleBinding) -> RoleBinding:
     return RoleBinding(metadata, stored.role_ref, _subjects(stored.subjects))
 
 
-def _subjects(stored: msgspec.Raw) -> tuple[RbacSubject, ...]:
+def _subjects(stored: Raw) -> tuple[RbacSubject, ...]:
     if bounds.size(stored) > _LARGEST_SUBJECTS:
         return ()
     read: tuple[RbacSubject, ...] = bounds.decoded(stored, tuple[RbacSubject, ...], ())

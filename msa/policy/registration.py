@@ -4,6 +4,7 @@ OCM's side of the cluster says by which driver: with `csr` the agent is the user
 cluster's side names. What a cluster's side says is never trusted further than to be exactly what the contract gives for this very cluster.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from attrs import frozen
@@ -19,6 +20,7 @@ from msa.api.addon import (
     Subject,
 )
 from msa.api.certificates import CLIENT_SIGNER
+from msa.api.work import Work
 
 KUBE_CLIENT: Final = "kubeClient"
 SUPPORTED_CONFIGS: Final = (ConfigGroupResource(api.GROUP, api.DEPLOYMENT_CONFIGS),)
@@ -90,12 +92,17 @@ def driver(addon: ManagedClusterAddOn) -> str:
     return stored.kube_client.driver if stored is not None and stored.kube_client is not None else ""
 
 
-def install_namespace(addon: ManagedClusterAddOn, config: DeploymentConfig | None) -> str:
+def install_namespace(addon: ManagedClusterAddOn, config: DeploymentConfig | None, running: str) -> str:
     """Where the agent is installed on the managed cluster.
 
     The first that names another namespace than the default: the configuration, the annotation, the spec. The API server writes the
     default into all three, so the default there is nobody's wish. Else a running agent stays where it is: moved, it would create all
     ServiceAccounts anew, and whatever was granted to them would be lost.
+
+    Args:
+        addon: with the annotation and the spec.
+        config: None where none is in use.
+        running: where an agent runs already, see `running_in`; "" for nowhere.
     """
     asked = (
         config.spec.agent_install_namespace if config is not None else "",
@@ -103,13 +110,21 @@ def install_namespace(addon: ManagedClusterAddOn, config: DeploymentConfig | Non
         addon.spec.install_namespace,
     )
     explicit = (name for name in asked if name not in ("", names.DEFAULT_INSTALL_NAMESPACE))
-    return next(explicit, _running_in(addon) or names.DEFAULT_INSTALL_NAMESPACE)
+    return next(explicit, running or names.DEFAULT_INSTALL_NAMESPACE)
 
 
-def _running_in(addon: ManagedClusterAddOn) -> str:
-    """The cluster's side may write the status: what cannot be a namespace is ignored."""
-    stored = addon.status.namespace
-    return stored if names.NAMESPACE_NAME.fullmatch(stored) else ""
+def running_in(addon: ManagedClusterAddOn, works: Iterable[Work | None]) -> str:
+    """Where the agent is by now: as the status says or, where a hub was restored without it, the first of the ManifestWorks.
+
+    The cluster's side may write both: what cannot be a namespace is ignored. A work that is being deleted takes the agent with it.
+
+    Args:
+        addon: with the stored status.
+        works: ours for that cluster, None for one that is not there.
+    """
+    standing = (work for work in works if work is not None and work.metadata.deletion_timestamp is None)
+    said = (addon.status.namespace, *(work.namespace for work in standing))
+    return next((name for name in said if names.NAMESPACE_NAME.fullmatch(name)), "")
 
 
 def is_ours(addon: ManagedClusterAddOn) -> bool:

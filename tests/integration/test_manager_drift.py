@@ -124,6 +124,35 @@ def test_a_status_that_somebody_emptied_is_written_again_once(
     assert [write.what for write in log.writes(_CLUSTER)] == ["patch managedclusteraddons/status"]
 
 
+def _places(cluster: Membership) -> list[str]:
+    """Where the addon is installed, by its status and by both ManifestWorks."""
+    objects = [cluster.get("managedclusteraddon").get("status", {})]
+    for name, kind in ((names.DEPLOY_WORK, "Deployment"), (names.IDENTITIES_WORK, "ConfigMap")):
+        manifests = cluster.get("manifestwork", name)["spec"]["workload"]["manifests"]
+        objects += [item["metadata"] for item in manifests if item["kind"] == kind]
+    return [item.get("namespace", "") for item in objects]
+
+
+def test_an_agent_stays_in_the_namespace_that_stood_in_a_lost_status_alone(
+    ocm: Fleet, manager: Replica, write_log: WriteLog
+) -> None:
+    """As on a hub that was restored, where a backup has no status."""
+    cluster = Membership(ocm, "restored")
+    cluster.accept()
+    cluster.wait_installed()
+    elsewhere = ["elsewhere"] * 3
+    moved = {"status": {"namespace": elsewhere[0]}}
+    cluster.patch("managedclusteraddon", names.ADDON, moved, "--subresource=status")
+    assert wait_until(lambda: _places(cluster) == elsewhere, REPAIR_SECONDS), _places(cluster)
+    log = write_log.from_now()
+    cluster.patch("managedclusteraddon", names.ADDON, {"status": None}, "--subresource=status")
+    assert wait_until(lambda: bool(log.writes(cluster.name)), REPAIR_SECONDS)
+    assert wait_until(lambda: _places(cluster) == elsewhere, REPAIR_SECONDS), _places(cluster)
+    _assert_quiet(cluster, log)
+    assert "patch manifestworks" not in [write.what for write in log.writes(cluster.name)]
+    assert _places(cluster) == elsewhere
+
+
 def test_what_others_add_to_the_three_is_left_there(cluster: Membership, write_log: WriteLog) -> None:
     log, extra = write_log.from_now(), {"metadata": {"labels": {"x": "y"}, "annotations": {"x": "y"}}}
     for kind, name in (("rolebinding", _RIGHTS), _WORK):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -15,6 +16,9 @@ from msa.api.addon import (
 )
 from msa.api.meta import Condition, OwnerReference
 from msa.api.rbac import RbacSubject, RoleBinding, RoleRef
+from msa.api.work import ManifestWork
+from msa.hub import render
+from msa.hub.ingest import keep_work
 from msa.hub.ports import Kind
 from msa.runtime.errors import ApiError, Conflict, Forbidden
 from msa.runtime.result import Done, RequeueAfter
@@ -288,6 +292,35 @@ async def test_an_addon_that_was_deleted_and_made_again_owns_what_there_is(fleet
     assert fleet.writes == ["rewrite RoleBinding", "rewrite ManifestWork"]
     for kind in Kind:
         assert [owner.uid for owner in fleet.get(kind).metadata.owner_references] == ["second"]
+
+
+@pytest.mark.parametrize("left", [Kind.WORK, None], ids=["the agent's work", "the other work alone"])
+async def test_an_addon_restored_without_its_status_leaves_the_agent_where_it_runs(
+    fleet: Fleet, left: Kind | None
+) -> None:
+    fleet.put(addon(status=AddonStatus(namespace="elsewhere")))
+    await install(fleet)
+    body = render.identities_work(fleet.addon(), "elsewhere")
+    beside = keep_work(msgspec.json.decode(msgspec.json.encode(body), type=ManifestWork))
+    StoreWriter(fleet.identities_works).put(beside)
+    if left is None:
+        fleet.take(fleet.get(Kind.WORK))
+    fleet.put(with_(fleet.addon(), status=AddonStatus()))
+    await settle(fleet, reconciler_of(fleet))
+    assert fleet.addon().status.namespace == "elsewhere"
+    assert fleet.get(Kind.WORK).namespace == "elsewhere"
+    assert fleet.writes == (["status"] if left is not None else ["status", "create ManifestWork"])
+
+
+async def test_an_addon_restored_without_its_status_says_where_the_agent_runs_though_it_is_misconfigured(
+    fleet: Fleet,
+) -> None:
+    fleet.put(addon(status=AddonStatus(namespace="elsewhere")))
+    await install(fleet)
+    registries = {"open-cluster-management.io/image-registries": "none"}
+    fleet.put(with_(fleet.addon(), status=AddonStatus()), cluster(annotations=registries))
+    await settle(fleet, reconciler_of(fleet))
+    assert fleet.addon().status.namespace == "elsewhere"
 
 
 async def test_an_addon_that_ocm_has_not_made_the_fleets_yet_is_left_alone(fleet: Fleet) -> None:

@@ -52,6 +52,16 @@ def test_a_work_without_a_spec_or_a_status_is_kept_too() -> None:
     assert (kept.conditions, kept.feedback, kept.failed) == ((), {}, ())
 
 
+def test_a_work_tells_where_the_agent_or_what_identities_hang_on_is_installed() -> None:
+    objects = render.manifests(Workload("c1", "agents", "i:v1"), ephemeral=False, pull_secret=None)
+    for body in (render.manifest_work(ADDON, objects), render.identities_work(ADDON, "agents")):
+        stored = json.loads(msgspec.json.encode(body))
+        assert keep_work(_work(**stored)).namespace == "agents"
+    other = [{"kind": "Deployment", "metadata": {"name": "other", "namespace": "n"}}]
+    assert keep_work(_work(spec={"workload": {"manifests": other}})).namespace == ""
+    assert keep_work(_work(spec={"workload": {"manifests": "none"}})).namespace == ""
+
+
 def test_feedback_is_that_of_the_agents_deployment_alone() -> None:
     values = [
         _value("ready", type="Integer", integer=0),

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 import msgspec
@@ -16,6 +17,7 @@ from msa.api.addon import (
     Subject,
 )
 from msa.api.meta import ObjectMeta, OwnerReference
+from msa.api.work import Work
 from msa.policy import registration
 from msa.policy.registration import Obstacle
 
@@ -256,11 +258,35 @@ def test_a_running_agent_moves_only_to_a_namespace_that_somebody_asks_for(
     stored = DeploymentConfig(
         ObjectMeta(name="one"), DeploymentConfigSpec(agent_install_namespace=config), "hash"
     )
-    assert registration.install_namespace(asked, stored) == expected
+    running = registration.running_in(asked, ())
+    assert registration.install_namespace(asked, stored, running) == expected
 
 
 def test_without_a_config_the_namespace_is_the_default() -> None:
-    assert registration.install_namespace(addon(), None) == "open-cluster-management-agent-addon"
+    assert registration.install_namespace(addon(), None, "") == "open-cluster-management-agent-addon"
+
+
+def _work(namespace: str, *, going: bool = False) -> Work:
+    leaves = datetime(2026, 11, 1, tzinfo=UTC) if going else None
+    return Work(ObjectMeta(name="w", deletion_timestamp=leaves), "", (), {}, (), namespace=namespace)
+
+
+@pytest.mark.parametrize(
+    ("status", "works", "expected"),
+    [
+        ("of-the-status", (_work("of-the-agents"), _work("of-the-others")), "of-the-status"),
+        ("", (_work("of-the-agents"), _work("of-the-others")), "of-the-agents"),
+        ("Not A Namespace", (_work(""), _work("of-the-others")), "of-the-others"),
+        ("", (None, _work("of-the-others")), "of-the-others"),
+        ("", (_work("of-the-agents", going=True), None), ""),
+        ("", (_work("Not A Namespace"), _work("x" * 64)), ""),
+        ("", (None, None), ""),
+    ],
+)
+def test_where_a_status_was_lost_the_manifest_works_say_in_which_namespace_the_agent_runs(
+    status: str, works: tuple[Work | None, ...], expected: str
+) -> None:
+    assert registration.running_in(addon(AddonStatus(namespace=status)), works) == expected
 
 
 @pytest.mark.parametrize(
