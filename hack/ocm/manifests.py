@@ -1,11 +1,13 @@
 """Objects that a work agent applies on its cluster, and takes away again."""
 
+from contextlib import suppress
 from typing import Final
 
+import anyio
 from attrs import field, frozen
 
 from hack.ocm.api import Api, Body, Discovery
-from msa.runtime.errors import ApiError
+from msa.runtime.errors import ApiError, Conflict
 
 MANAGER: Final = "work-agent"
 _ORDER: Final = (
@@ -16,6 +18,9 @@ _ORDER: Final = (
     {"Service"},
 )
 """OCM's: what others need comes first. Whatever is not named comes last."""
+
+_PAUSES: Final = (0.01, 0.05, 0.25)
+"""Seconds between attempts that somebody else's writes made fail: client-go's DefaultBackoff."""
 
 
 @frozen
@@ -64,10 +69,21 @@ class Manifests:
             resource, namespaced = await self.discovery.find(manifest["apiVersion"], manifest["kind"])
             namespace = manifest["metadata"].get("namespace", "") if namespaced else ""
             meta |= {"resource": resource.plural, "namespace": namespace}
-            applied = await self.api.apply(path_of(meta), manifest, MANAGER)
-            return Applied(meta, "", await self._own(meta, applied, owner, wanted=owned(meta, option)))
+            return Applied(meta, "", await self._applied(meta, manifest, owner, wanted=owned(meta, option)))
         except (LookupError, ApiError) as error:
             return Applied(meta, str(error), {})
+
+    async def _applied(self, meta: Body, manifest: Body, owner: Body, *, wanted: bool) -> Body:
+        """Again where somebody else writes it at the same time, as the work agent does, which reports no such conflict."""
+        for pause in _PAUSES:
+            with suppress(Conflict):
+                return await self._apply_once(meta, manifest, owner, wanted=wanted)
+            await anyio.sleep(pause)
+        return await self._apply_once(meta, manifest, owner, wanted=wanted)
+
+    async def _apply_once(self, meta: Body, manifest: Body, owner: Body, *, wanted: bool) -> Body:
+        applied = await self.api.apply(path_of(meta), manifest, MANAGER)
+        return await self._own(meta, applied, owner, wanted=wanted)
 
     async def _own(self, meta: Body, stored: Body, owner: Body, *, wanted: bool) -> Body:
         """Adds the owner to those that the object has, or takes it away: several works may own one object."""
