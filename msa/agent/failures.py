@@ -61,6 +61,7 @@ class Stopped(Exception):
         refused: it was our decision, not a failure.
         retry_after: seconds that a server asked to wait at least.
         stored: the Secret as it is by now, where work ended after it was written.
+        passing: what failed often works again within seconds, without anybody doing anything.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Stopped(Exception):
         refused: bool = False,
         retry_after: float = 0.0,
         stored: Credential | None = None,
+        passing: bool = False,
     ) -> None:
         super().__init__(trouble.message)
         self.trouble = trouble
@@ -80,6 +82,7 @@ class Stopped(Exception):
         self.refused = refused
         self.retry_after = retry_after
         self.stored = stored
+        self.passing = passing
 
 
 class Unsettled(Exception):
@@ -110,7 +113,8 @@ def asking(what: Asking) -> Iterator[None]:
         if step.side is Side.HUB and isinstance(error, NotFound):
             raise
         wait = getattr(error, "retry_after", None) or 0.0
-        raise Stopped(_trouble(step, error), side=step.side, retry_after=wait) from error
+        passing = not isinstance(error, Invalid)
+        raise Stopped(_trouble(step, error), side=step.side, retry_after=wait, passing=passing) from error
 
 
 def _trouble(step: _Step, error: ApiError) -> Trouble:

@@ -26,12 +26,12 @@ class Observer(Protocol):
         """From now on the identity gets less than its spec asks for; the type of the condition that says so."""
         ...
 
-    def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
-        """Nothing was done, since it is not ours to do; `repeated` where the last look said the same."""
+    def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool) -> None:
+        """Nothing was done, since it is not ours to do; `quietly` where the last look said the same."""
         ...
 
-    def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
-        """An attempt failed; `repeated` where the one before did, of the same cause."""
+    def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool) -> None:
+        """An attempt failed; `quietly` where the one before did, of the same cause, or where the next one, in a moment, may succeed."""
         ...
 
     def held(self, missing: int, total: int, until: datetime) -> None:

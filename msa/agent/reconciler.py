@@ -19,7 +19,7 @@ from msa.agent.ingest import CredentialIngest
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed
 from msa.agent.retirement import Retirement
-from msa.agent.setbacks import Setbacks
+from msa.agent.setbacks import Setback, Setbacks
 from msa.agent.tokens import TokenWriter
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
@@ -170,7 +170,8 @@ class TokenReconciler:
         holding = Holding(account=ours, credential=self._credential(key))
         request, start = _request(identity), anyio.current_time()
         if (setback := self.setbacks.standing(key, self._cause(identity, holding), start)) is not None:
-            await self._report(key, identity, holding, request, setback.outcome)
+            if setback.told:
+                await self._report(key, identity, holding, request, setback.outcome)
             return setback.until - start
         try:
             holding = Holding(ours, await self._revoked(key, identity, stored, holding.credential))
@@ -184,22 +185,27 @@ class TokenReconciler:
             return unsettled.seconds
         except Stopped as stop:
             holding = Holding(holding.account, stop.stored or holding.credential)
-            delay = self._stopped(key, identity, holding, stop)
-            await self._report(key, identity, holding, request, stop.trouble)
-            return delay
+            setback = self._stopped(key, identity, holding, stop)
+            if setback.told:
+                await self._report(key, identity, holding, request, stop.trouble)
+            return setback.until - anyio.current_time()
         self.setbacks.clear(key)
         await self._report(key, identity, holding, request, None)
         return self._until_refresh(identity, holding)
 
-    def _stopped(self, key: Key, identity: ManagedServiceAccount, holding: Holding, stop: Stopped) -> float:
-        """Remembers and tells it; seconds until the next attempt."""
-        cause = self._cause(identity, holding)
-        delay = self._patience(key, cause, holding, stop)
+    def _stopped(
+        self, key: Key, identity: ManagedServiceAccount, holding: Holding, stop: Stopped
+    ) -> Setback[Trouble]:
+        """Remembers it, and tells of it if it was not told before and does not end in a moment."""
+        cause, trouble = self._cause(identity, holding), stop.trouble
+        wait, before = self._patience(key, cause, holding, stop), self.setbacks.told(key, cause)
+        setback = self.setbacks.record(
+            key, cause, trouble, anyio.current_time(), wait, stop.side, passing=stop.passing
+        )
         tell = self.observer.refused if stop.refused else self.observer.failed
-        last = self.setbacks.outcome(key, cause)
-        tell(identity, stop.trouble, repeated=last is not None and last.reason == stop.trouble.reason)
-        self.setbacks.record(key, cause, stop.trouble, anyio.current_time() + delay, stop.side)
-        return delay
+        known = before is not None and before.reason == trouble.reason
+        tell(identity, trouble, quietly=known or not setback.told)
+        return setback
 
     def _cause(self, identity: ManagedServiceAccount, holding: Holding) -> tuple[str, ...]:
         """What an attempt depends on: when any of it changes, a failed one is worth repeating at once."""

@@ -11,6 +11,8 @@ from attrs import frozen
 from msa.runtime.result import Key
 
 O = TypeVar("O")  # noqa: E741 - O for outcome
+BRIEF_SECONDS = 5.0
+"""A right that is replaced, a server that restarts: what is over by then was no trouble to anybody."""
 
 
 @frozen
@@ -21,15 +23,19 @@ class Setback(Generic[O]):
         cause: what the failure was about; when it differs, the next attempt is made at once.
         outcome: what to report meanwhile.
         attempts: failures in a row with the same cause.
+        since: monotonic seconds of the first failure in a row, of whatever cause.
         until: monotonic seconds of the next attempt.
         whose: who failed; None where nobody did.
+        told: the user was told of it; else it may be over before that is worth it.
     """
 
     cause: Hashable
     outcome: O
     attempts: int
+    since: float
     until: float
     whose: Hashable = None
+    told: bool = True
 
 
 class Setbacks(Generic[O]):
@@ -43,13 +49,40 @@ class Setbacks(Generic[O]):
         setback = self._by_key.get(key)
         return setback.attempts if setback is not None and setback.cause == cause else 0
 
-    def outcome(self, key: Key, cause: Hashable) -> O | None:
-        """What the last failure of this cause was; None if there was none."""
+    def told(self, key: Key, cause: Hashable) -> O | None:
+        """What the user was told of the last failure of this cause; None for nothing."""
         setback = self._by_key.get(key)
-        return setback.outcome if setback is not None and setback.cause == cause else None
+        return setback.outcome if setback is not None and setback.cause == cause and setback.told else None
 
-    def record(self, key: Key, cause: Hashable, outcome: O, until: float, whose: Hashable = None) -> None:
-        self._by_key[key] = Setback(cause, outcome, self.attempts(key, cause) + 1, until, whose)
+    def record(
+        self,
+        key: Key,
+        cause: Hashable,
+        outcome: O,
+        now: float,
+        wait: float,
+        whose: Hashable = None,
+        *,
+        passing: bool = False,
+    ) -> Setback[O]:
+        """Remembers a failure.
+
+        Args:
+            key: whose work failed.
+            cause: see `Setback`.
+            outcome: see `Setback`.
+            now: monotonic seconds.
+            wait: seconds until the next attempt.
+            whose: see `Setback`.
+            passing: failures of this kind often end by themselves: this one is told of if the next attempt comes too late for that.
+        """
+        last, until = self._by_key.get(key), now + wait
+        since = last.since if last is not None else now
+        told = not passing or until - since > BRIEF_SECONDS or (last is not None and last.told)
+        attempts = self.attempts(key, cause) + 1
+        found = Setback(cause, outcome, attempts, since, until, whose, told)
+        self._by_key[key] = found
+        return found
 
     def standing(self, key: Key, cause: Hashable, now: float) -> Setback[O] | None:
         """The setback that still forbids another attempt; None when one may be made."""

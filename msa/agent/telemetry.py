@@ -71,13 +71,13 @@ class Telemetry:
         _log.warning("limited", condition=type_, why=message)
         self._tell(identity, "Warning", type_, message)
 
-    def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+    def refused(self, identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool) -> None:
         self._refusals.labels(trouble.reason).inc()
-        self._trouble("refused", identity, trouble, repeated=repeated)
+        self._trouble("refused", identity, trouble, quietly=quietly)
 
-    def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
+    def failed(self, identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool) -> None:
         self._rotations.labels(trouble.reason, "failure").inc()
-        self._trouble("failed", identity, trouble, repeated=repeated)
+        self._trouble("failed", identity, trouble, quietly=quietly)
 
     def held(self, missing: int, total: int, until: datetime) -> None:
         since = rfc3339(until - timedelta(seconds=HOLD_SECONDS - WAIT_SECONDS))
@@ -91,10 +91,10 @@ class Telemetry:
         self._recorder.record(self._addon, "Warning", DELETIONS_HELD, message)
 
     def _trouble(
-        self, event: str, identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool
+        self, event: str, identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool
     ) -> None:
         """The first time loudly; what goes on is in the condition, and counted."""
-        if repeated:
+        if quietly:
             _log.debug(event, reason=trouble.reason, why=trouble.message)
             return
         _log.warning(event, reason=trouble.reason, why=trouble.message)

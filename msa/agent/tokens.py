@@ -207,7 +207,7 @@ class TokenWriter:
                     f"the managed cluster issued a token that is not what was asked for ({reason}: {message}): the Secret is left as it "
                     f"was; see what replaces the ServiceAccount, or alters token requests, there",
                 )
-                raise Stopped(trouble)
+                raise Stopped(trouble, passing=True)
 
     async def _pace(self, key: Key, snapshot: Snapshot, reason: Reason, now: float) -> None:
         """Raises Unsettled while somebody is altering the Secret, Stopped when that happens so often that the next repair must wait."""

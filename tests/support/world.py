@@ -47,7 +47,7 @@ class World:
         tokens: when each identity was issued one.
         unreadable: names of identities that are there and in no cache.
         gaps: identities whose token had expired before the next one was written.
-        observed: what the observer was told: what happened, why, and whether that was said before.
+        observed: what the observer was told: what happened, why, and whether that is for the log alone.
         ca: the managed cluster's.
         released: up to when inferred deletions are meant.
         reconciler: for tests that keep one.
@@ -198,14 +198,14 @@ class World:
     def limited(self, _identity: ManagedServiceAccount, type_: str, _message: str) -> None:
         self.observed.append(("limited", type_, False))
 
-    def refused(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
-        self.observed.append(("refused", trouble.reason, repeated))
+    def refused(self, _identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool) -> None:
+        self.observed.append(("refused", trouble.reason, quietly))
 
     def held(self, missing: int, total: int, _until: datetime) -> None:
         self.observed.append(("held", f"{missing} of {total}", False))
 
-    def failed(self, _identity: ManagedServiceAccount, trouble: Trouble, *, repeated: bool) -> None:
-        self.observed.append(("failed", trouble.reason, repeated))
+    def failed(self, _identity: ManagedServiceAccount, trouble: Trouble, *, quietly: bool) -> None:
+        self.observed.append(("failed", trouble.reason, quietly))
 
 
 async def _no_keys() -> bytes:

@@ -45,6 +45,7 @@ def test_each_refusal_has_its_reason(what: Asking, error: ApiError, reason: str)
     assert caught.value.trouble.reason == reason
     assert caught.value.side is what.value.side
     assert not caught.value.refused
+    assert caught.value.passing is not isinstance(error, Invalid), "what is not valid stays so"
 
 
 @pytest.mark.parametrize(

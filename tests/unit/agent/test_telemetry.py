@@ -81,14 +81,14 @@ def _series(collector: CacheCollector, name: str) -> dict[str, float]:
         ),
         pytest.param(
             lambda telemetry: telemetry.refused(
-                identity(), Trouble("SecretConflict", "not ours"), repeated=False
+                identity(), Trouble("SecretConflict", "not ours"), quietly=False
             ),
             ("Warning", "SecretConflict", "not ours"),
             id="refused",
         ),
         pytest.param(
             lambda telemetry: telemetry.failed(
-                identity(), Trouble("HubUnreachable", "no answer"), repeated=False
+                identity(), Trouble("HubUnreachable", "no answer"), quietly=False
             ),
             ("Warning", "HubUnreachable", "no answer"),
             id="failed",
@@ -124,7 +124,7 @@ async def test_the_user_is_told_by_an_event_on_the_identity(
         ),
         pytest.param(
             lambda telemetry: telemetry.failed(
-                identity(), Trouble("HubUnreachable", "no answer"), repeated=False
+                identity(), Trouble("HubUnreachable", "no answer"), quietly=False
             ),
             "msa_rotations_total",
             {"reason": "HubUnreachable", "result": "failure"},
@@ -138,7 +138,7 @@ async def test_the_user_is_told_by_an_event_on_the_identity(
         ),
         pytest.param(
             lambda telemetry: telemetry.refused(
-                identity(), Trouble("SecretConflict", "not ours"), repeated=False
+                identity(), Trouble("SecretConflict", "not ours"), quietly=False
             ),
             "msa_refusals_total",
             {"reason": "SecretConflict"},
@@ -167,7 +167,7 @@ def test_the_time_that_a_token_took_is_put_in_its_bucket() -> None:
 
 def test_a_token_that_was_not_issued_took_no_time() -> None:
     registry = _registry(
-        lambda telemetry: telemetry.failed(identity(), Trouble("HubUnreachable", "no answer"), repeated=False)
+        lambda telemetry: telemetry.failed(identity(), Trouble("HubUnreachable", "no answer"), quietly=False)
     )
     assert registry.get_sample_value("msa_token_request_duration_seconds_count") == 0
 
@@ -245,8 +245,8 @@ async def test_what_goes_on_is_counted_each_time_and_told_once(
     sink, metrics = Sink(), Metrics(CollectorRegistry())
     recorder = EventRecorder(sink, now, metrics)
     telemetry = Telemetry(metrics, recorder, "cluster1")
-    for repeated in (False, True, True):
-        getattr(telemetry, tell)(identity(), Trouble("Why", "because"), repeated=repeated)
+    for quietly in (False, True, True):
+        getattr(telemetry, tell)(identity(), Trouble("Why", "because"), quietly=quietly)
     with anyio.move_on_after(10):
         await recorder.run()
     assert [(event.reason, event.count) for event in sink.created] == [("Why", 1)]
@@ -269,9 +269,9 @@ async def test_what_goes_on_is_counted_each_time_and_told_once(
             "limited",
             "warning",
         ),
-        (lambda telemetry: telemetry.refused(identity(), SAID, repeated=False), "refused", "warning"),
-        (lambda telemetry: telemetry.failed(identity(), SAID, repeated=False), "failed", "warning"),
-        (lambda telemetry: telemetry.failed(identity(), SAID, repeated=True), "failed", "debug"),
+        (lambda telemetry: telemetry.refused(identity(), SAID, quietly=False), "refused", "warning"),
+        (lambda telemetry: telemetry.failed(identity(), SAID, quietly=False), "failed", "warning"),
+        (lambda telemetry: telemetry.failed(identity(), SAID, quietly=True), "failed", "debug"),
     ],
 )
 def test_every_turn_of_an_identity_is_in_the_log(
