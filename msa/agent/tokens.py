@@ -15,8 +15,8 @@ from msa.agent.setbacks import RepairLog, Settling
 from msa.api.core import Credential, Marks
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import TokenFacts
-from msa.policy.ownership import owns_secret, refused_secret
-from msa.policy.rotation import Reason, Reissue, Repair, Snapshot, refreshed_at, violation
+from msa.policy.ownership import is_handed_over, owns_secret, refused_secret, was_revoked
+from msa.policy.rotation import Reason, Reissue, Repair, Snapshot, Violation, refreshed_at, violation
 from msa.policy.status import Trouble
 from msa.runtime.errors import AlreadyExists, NotFound
 from msa.runtime.freshness import Freshness
@@ -97,8 +97,7 @@ class TokenWriter:
             self.lasting[key] = start + life / 2
         self.observer.issued(identity, found.reason, found.message, took)
         if altered:
-            self._repaired(key)
-            self.observer.repaired(identity, found.reason, f"{found.message}; issued a new token")
+            self._repaired(key, snapshot, found, "issued a new token")
         return self._as_sent(snapshot, credential)
 
     async def repair(self, key: Key, snapshot: Snapshot, found: Repair) -> Credential:
@@ -118,10 +117,7 @@ class TokenWriter:
         marks = Marks(snapshot.request.render(), claims.expires_at, refreshed_at(stored, claims))
         content = SecretContent(None, self.cluster.ca, marks)
         credential = await self._write(key, snapshot.identity, stored, content)
-        if altered:
-            self._repaired(key)
-        tell = self.observer.adopted if found.reason is Reason.ADOPTED else self.observer.repaired
-        tell(snapshot.identity, found.reason, f"{found.message}; restored the Secret and kept its token")
+        self._repaired(key, snapshot, found, "restored the Secret and kept its token", altered=altered)
         return self._as_sent(snapshot, credential)
 
     def _as_sent(self, snapshot: Snapshot, stored: Credential) -> Credential:
@@ -139,9 +135,23 @@ class TokenWriter:
         )
         raise Stopped(trouble, patience=_ALTERED_SECONDS, stored=stored)
 
-    def _repaired(self, key: Key) -> None:
-        self.settling.over(key)
-        self.repairs.repaired(key, anyio.current_time())
+    def _repaired(
+        self, key: Key, snapshot: Snapshot, found: Violation, done: str, *, altered: bool = True
+    ) -> None:
+        """Remembers that somebody else made it necessary, and tells of it."""
+        if altered:
+            self.settling.over(key)
+            self.repairs.repaired(key, anyio.current_time())
+        identity, stored = snapshot.identity, snapshot.credential
+        message = f"{found.message}; {done}"
+        if stored is not None and is_handed_over(identity, stored):
+            self.observer.adopted(
+                identity, Reason.ADOPTED, f"the Secret's label asks for its adoption: {message}"
+            )
+        elif found.reason is Reason.ADOPTED:
+            self.observer.adopted(identity, found.reason, message)
+        else:
+            self.observer.repaired(identity, found.reason, message)
 
     async def revoke(
         self, key: Key, identity: ManagedServiceAccount, stored: Credential
@@ -165,6 +175,8 @@ class TokenWriter:
         match reason, snapshot.credential:
             case Reason.SECRET_MISSING, _:
                 return snapshot.identity.status.token_secret_ref is not None
+            case Reason.TOKEN_MISSING, Credential() as stored if was_revoked(snapshot.identity, stored):
+                return False
             case Reason.CA_CHANGED, Credential(ca_digest=stored):
                 return not self.cluster.had_ca(stored)
         return reason in _TAMPERING

@@ -5,7 +5,7 @@ from typing import Final
 from attrs import frozen
 
 from msa.api import names
-from msa.api.core import Credential, ServiceAccount
+from msa.api.core import Credential, Marks, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.meta import ObjectMeta
 
@@ -122,6 +122,17 @@ def owns_secret(identity: ManagedServiceAccount, credential: Credential) -> bool
     """An ownerReference to this identity, or, where it was lost, our label; which a copy for a ClusterProfile has, too."""
     is_copy = names.LABEL_SYNCED_FROM in (credential.metadata.labels or {})
     return identity.metadata.uid in credential.owners or (is_labelled(credential.metadata) and not is_copy)
+
+
+def is_handed_over(identity: ManagedServiceAccount, credential: Credential) -> bool:
+    """Whether its adoption was asked for: it has our label, and no agent has ever noted anything on it."""
+    return credential.marks == Marks() and identity.metadata.uid not in credential.owners
+
+
+def was_revoked(identity: ManagedServiceAccount, credential: Credential) -> bool:
+    """Whether the agent itself took its token away, with what it had noted of that."""
+    owned = identity.metadata.uid in credential.owners
+    return owned and credential.token is None and credential.marks == Marks()
 
 
 def refused_secret(identity: ManagedServiceAccount) -> Refusal:

@@ -15,7 +15,7 @@ from msa.agent.cluster import ManagedCluster
 from msa.agent.ingest import CredentialIngest, written
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.reconciler import Caches, TokenReconciler
-from msa.api.core import Credential, IssuedToken, ServiceAccount
+from msa.api.core import Credential, IssuedToken, Marks, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import Token
 from msa.policy.rotation import Request
@@ -163,7 +163,7 @@ class World:
     async def revoke_secret(self, stored: Credential) -> str:
         version = self._write("revoke secret")
         metadata = replace(stored.metadata, resource_version=version)
-        StoreWriter(self.credentials).put(evolve(stored, metadata=metadata, token=None))
+        StoreWriter(self.credentials).put(evolve(stored, metadata=metadata, marks=Marks(), token=None))
         return version
 
     async def delete_secret(self, stored: Credential) -> None:

@@ -51,6 +51,15 @@ def _alter(world: World, **changes: Any) -> None:
     StoreWriter(world.credentials).put(evolve(_stored(world), metadata=metadata, **changes))
 
 
+def _mark_account(world: World, annotations: dict[str, str] | None) -> None:
+    """Another program applies it, or does not any more."""
+    world.version += 1
+    account = world.accounts.get(f"{builders.NAMESPACE}/one")
+    assert account is not None
+    metadata = replace(account.metadata, resource_version=str(world.version), annotations=annotations)
+    StoreWriter(world.accounts).put(replace(account, metadata=metadata))
+
+
 async def _look(reconciler: TokenReconciler) -> float:
     result = await reconciler(ONE)
     assert isinstance(result, RequeueAfter)
@@ -153,6 +162,49 @@ async def test_what_the_go_addon_wrote_is_adopted_with_one_patch_and_no_token(
     assert world.writes.count("patch secret") == 1
     assert "token" not in world.writes
     assert world.observed == [("adopted", "Adopted", False)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "done"),
+    [
+        pytest.param({"token": None, "keys": frozenset()}, ("issued", "TokenMissing", False), id="empty"),
+        pytest.param(
+            {"token": None, "keys": frozenset(("a",))}, ("issued", "TokenMissing", False), id="others"
+        ),
+        pytest.param({"token": GARBAGE}, ("issued", "TokenMalformed", False), id="no token of ours"),
+        pytest.param({}, None, id="a good token"),
+    ],
+)
+async def test_a_secret_whose_label_asks_for_its_adoption_is_adopted_without_a_warning(
+    world: World, reconciler: TokenReconciler, changes: dict[str, Any], done: tuple[str, str, bool] | None
+) -> None:
+    _alter(world, owners=(), marks=Marks(), **changes)
+    for _ in range(3):
+        await anyio.sleep(min(6, await _look(reconciler)))
+    assert world.observed == [*([done] if done is not None else []), ("adopted", "Adopted", False)]
+
+
+async def test_a_secret_that_is_handed_over_again_and_again_is_adopted_less_and_less_often(
+    world: World, reconciler: TokenReconciler
+) -> None:
+    for _ in range(20):
+        _alter(world, owners=(), marks=Marks(), token=None)
+        await _look(reconciler)
+    assert world.writes.count("token") == 3
+    assert ("failed", "SecretContested", False) in world.observed
+
+
+async def test_a_token_that_the_agent_took_away_itself_is_issued_anew_without_a_warning(
+    world: World, reconciler: TokenReconciler
+) -> None:
+    """Its account was another program's for a while, and its user has seen to that."""
+    _mark_account(world, {"meta.helm.sh/release-name": "x"})
+    await _look(reconciler)
+    _mark_account(world, None)
+    world.observed.clear()
+    for _ in range(3):
+        await _look(reconciler)
+    assert world.observed == [("issued", "TokenMissing", False)]
 
 
 async def test_a_switch_to_the_go_addon_and_back_moves_the_refresh_time_forwards_only(
