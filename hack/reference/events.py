@@ -101,7 +101,15 @@ class Listener(EventRecorder):
     def __init__(self) -> None:
         self.heard: list[Told] = []
 
-    def record(self, regarding: ObjectReference, type_: str, reason: str, message: str) -> None:  # noqa: ARG002 - it names objects
+    def record(
+        self,
+        regarding: ObjectReference,
+        type_: str,
+        reason: str,
+        message: str,  # noqa: ARG002 - of the Event itself, which nobody reads here
+        *,
+        lasting: bool = False,  # noqa: ARG002 - as above
+    ) -> None:
         self.heard.append(Told(regarding.kind, type_, reason))
 
 
@@ -141,8 +149,8 @@ def _tell_of_identities(agent: AgentTelemetry) -> None:
         agent.limited(identity, type_, "")
     agent.held(0, 0, datetime(2026, 1, 1, tzinfo=UTC))
     for reason in sorted(troubles()):
-        agent.failed(identity, Trouble(reason, ""), repeated=False)
-        agent.refused(identity, Trouble(reason, ""), repeated=False)
+        agent.failed(identity, Trouble(reason, ""), quietly=False)
+        agent.refused(identity, Trouble(reason, ""), quietly=False)
 
 
 def _tell_of_addon(manager: ManagerTelemetry, outcome: Outcome) -> None:

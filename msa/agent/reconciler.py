@@ -19,7 +19,7 @@ from msa.agent.ingest import CredentialIngest
 from msa.agent.observers import Observer
 from msa.agent.ports import Hub, Managed
 from msa.agent.retirement import Retirement
-from msa.agent.setbacks import Setback, Setbacks
+from msa.agent.setbacks import Failure, Setback, Setbacks
 from msa.agent.tokens import TokenWriter
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
@@ -199,11 +199,12 @@ class TokenReconciler:
         """Remembers it, and tells of it if it was not told before and does not end in a moment."""
         cause, trouble = self._cause(identity, holding), stop.trouble
         wait, before = self._patience(key, cause, holding, stop), self.setbacks.told(key, cause)
-        setback = self.setbacks.record(
-            key, cause, trouble, anyio.current_time(), wait, stop.side, passing=stop.passing
-        )
+        failure = Failure(trouble, stop.side, stop.passing)
+        setback = self.setbacks.record(key, cause, failure, anyio.current_time(), wait)
         tell = self.observer.refused if stop.refused else self.observer.failed
-        known = before is not None and before.reason == trouble.reason
+        known = (before is not None and before.reason == trouble.reason) or status.says(
+            identity.status, trouble
+        )
         tell(identity, trouble, quietly=known or not setback.told)
         return setback
 

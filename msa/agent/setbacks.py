@@ -16,6 +16,21 @@ BRIEF_SECONDS = 5.0
 
 
 @frozen
+class Failure(Generic[O]):
+    """What went wrong in one attempt.
+
+    Attributes:
+        outcome: what to report of it.
+        whose: who failed; None where nobody did.
+        passing: failures of this kind often end within seconds, without anybody doing anything.
+    """
+
+    outcome: O
+    whose: Hashable
+    passing: bool
+
+
+@frozen
 class Setback(Generic[O]):
     """A failure that is being waited out.
 
@@ -34,8 +49,8 @@ class Setback(Generic[O]):
     attempts: int
     since: float
     until: float
-    whose: Hashable = None
-    told: bool = True
+    whose: Hashable
+    told: bool
 
 
 class Setbacks(Generic[O]):
@@ -54,33 +69,14 @@ class Setbacks(Generic[O]):
         setback = self._by_key.get(key)
         return setback.outcome if setback is not None and setback.cause == cause and setback.told else None
 
-    def record(
-        self,
-        key: Key,
-        cause: Hashable,
-        outcome: O,
-        now: float,
-        wait: float,
-        whose: Hashable = None,
-        *,
-        passing: bool = False,
-    ) -> Setback[O]:
-        """Remembers a failure.
-
-        Args:
-            key: whose work failed.
-            cause: see `Setback`.
-            outcome: see `Setback`.
-            now: monotonic seconds.
-            wait: seconds until the next attempt.
-            whose: see `Setback`.
-            passing: failures of this kind often end by themselves: this one is told of if the next attempt comes too late for that.
-        """
+    def record(self, key: Key, cause: Hashable, failure: Failure[O], now: float, wait: float) -> Setback[O]:
+        """Remembers a failure; of a passing one it is told if the next attempt, after so many seconds, comes too late for that."""
         last, until = self._by_key.get(key), now + wait
         since = last.since if last is not None else now
-        told = not passing or until - since > BRIEF_SECONDS or (last is not None and last.told)
+        known = last is not None and last.told
+        told = known or not failure.passing or until - since > BRIEF_SECONDS
         attempts = self.attempts(key, cause) + 1
-        found = Setback(cause, outcome, attempts, since, until, whose, told)
+        found = Setback(cause, failure.outcome, attempts, since, until, failure.whose, told)
         self._by_key[key] = found
         return found
 

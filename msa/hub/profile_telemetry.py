@@ -51,7 +51,9 @@ class ProfileTelemetry:
         level = logging.DEBUG if repeated else logging.WARNING
         _log.log(level, "profile_secret_refused", reason=rejection.reason.value, why=rejection.message)
         if not repeated:
-            self._recorder.record(regarding(identity), "Warning", rejection.reason, rejection.message)
+            self._recorder.record(
+                regarding(identity), "Warning", rejection.reason, rejection.message, lasting=True
+            )
 
     def published(self, profile: str, *, withdrawn: bool) -> None:
         _log.info("access_withdrawn" if withdrawn else "access_published", profile=profile)

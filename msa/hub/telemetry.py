@@ -92,7 +92,7 @@ class Telemetry:
         _log.log(
             level, "csr_undecided", name=request.metadata.name, reason=doubt.reason.value, why=doubt.message
         )
-        self._recorder.record(_regarding(request), "Warning", doubt.reason, doubt.message)
+        self._recorder.record(_regarding(request), "Warning", doubt.reason, doubt.message, lasting=True)
 
 
 _BAD_WHEN_TRUE = frozenset(("Degraded",))

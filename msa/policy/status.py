@@ -81,6 +81,12 @@ def wanted(
     return replace(status, conditions=conditions.merge(kept, found, now))
 
 
+def says(stored: Status, trouble: Trouble) -> bool:
+    """Whether a status tells of that trouble, whoever wrote it: an agent that starts finds what the one before has told."""
+    reported = find(stored.conditions, TOKEN_REPORTED)
+    return reported is not None and (reported.status, reported.reason) == ("False", trouble.reason)
+
+
 def newly(type_: str, before: Status, after: Status) -> str | None:
     """The message of a condition of that type that did not hold before; None where it did, or does not hold."""
     held, holds = (find(status.conditions, type_) for status in (before, after))

@@ -4,6 +4,7 @@ core/v1 Events as every `kubectl describe` shows them. At most 10 a second go ou
 dropped and counted. They go behind every other request: while one is under way, an Event waits, though not for ever.
 """
 
+import hashlib
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -54,6 +55,7 @@ class EventRecord:
         name: of the Event object.
         type: Normal or Warning.
         count: how often it happened.
+        lasting: it tells of a state, which a process that starts finds as the one before has told of it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class EventRecord:
     first: datetime
     last: datetime
     count: int = 1
+    lasting: bool = False
 
 
 class EventSink(Protocol):
@@ -108,23 +111,26 @@ class EventRecorder:
         self._tokens = float(_BURST)
         self._refilled = -math.inf
 
-    def record(self, regarding: ObjectReference, type_: str, reason: str, message: str) -> None:
-        """Takes one; never waits, never fails."""
+    def record(
+        self, regarding: ObjectReference, type_: str, reason: str, message: str, *, lasting: bool = False
+    ) -> None:
+        """Takes one; never waits, never fails.
+
+        Args:
+            regarding: what it is about.
+            type_: see `EventRecord`.
+            reason: CamelCase.
+            message: is cut.
+            lasting: see `EventRecord`: as long as the hub has the Event, no other process creates it again.
+        """
         message, now = message[:_LONGEST_MESSAGE], self._now()
         identity = (regarding.uid, type_, reason, message)
         known = self._waiting.get(identity) or self._under_way.get(identity) or self._sent.get(identity)
-        if known is not None and (now - known.last).total_seconds() < _SAME_SECONDS:
+        if known is not None and (lasting or (now - known.last).total_seconds() < _SAME_SECONDS):
             event = evolve(known, count=known.count + 1, last=now)
         else:
-            event = EventRecord(
-                self._name(regarding, now),
-                regarding,
-                type_,
-                reason,
-                message,
-                now,
-                now,
-            )
+            name = _name_of(identity, regarding) if lasting else self._name(regarding, now)
+            event = EventRecord(name, regarding, type_, reason, message, now, now, lasting=lasting)
         if identity not in self._waiting:
             if len(self._waiting) >= _BUFFER:
                 self._dropped.inc()
@@ -193,8 +199,10 @@ class EventRecorder:
 
     async def _write(self, event: EventRecord, *, created: bool) -> None:
         if not created:
-            with suppress(AlreadyExists):  # by an attempt whose answer was lost
+            with suppress(AlreadyExists):  # by an attempt whose answer was lost, or by an earlier process
                 await self._sink.create(event)
+                return
+            if event.lasting:
                 return
         await self._sink.bump(event)
 
@@ -222,3 +230,9 @@ class EventRecorder:
             self._refilled = anyio.current_time()
             self._tokens = 1.0
         self._tokens -= 1.0
+
+
+def _name_of(identity: _Identity, regarding: ObjectReference) -> str:
+    """The same in every process."""
+    digest = hashlib.blake2b("\n".join(identity).encode(errors="replace"), digest_size=8).hexdigest()
+    return f"{regarding.name[:200]}.{digest}"

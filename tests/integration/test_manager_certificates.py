@@ -156,6 +156,26 @@ def test_a_forgery_stays_undecided_and_the_check_that_found_it_is_told(
     assert certificates.decided(name) == []
 
 
+def test_an_undecided_request_is_described_with_its_event_once_however_many_managers_start(
+    manager: Replica, ocm: Fleet, certificates: Certificates
+) -> None:
+    """Names in it as people read them. kubectl finds Events of what has no namespace where theirs is empty as well."""
+    named = honest("c1", extensions=[dns_names("kubernetes.default.svc")])
+    name = certificates.ask(certificates.registration_agent("c1"), "c1", named)
+    certificates.wait_event(name, "SubjectAltName")
+    before = certificates.events(name)
+    assert [event["involvedObject"].get("namespace", "") for event in before] == [""]
+    described = certificates.described(name)
+    assert "SubjectAltName" in described
+    assert "DNS:kubernetes.default.svc" in described
+    with managing(ocm.hub, "started-again") as another:
+        undecided = {"decision": "undecided", "reason": "SubjectAltName"}
+        assert wait_until(lambda: another.value("msa_csr_decisions_total", **undecided) > 0, PATIENCE)
+        told = another.value("msa_csr_decisions_total", decision="undecided")
+        assert wait_until(lambda: another.value("msa_events_sent_total") >= told, PATIENCE)
+        assert certificates.events(name) == before
+
+
 def test_somebody_who_is_no_agent_asks_in_vain(manager: Replica, certificates: Certificates) -> None:
     """Of right groups, but a user of the wrong shape; and of the right shape, but no member of the cluster's group."""
     group = subjects.cluster_group("c1")

@@ -78,12 +78,17 @@ class Certificates:
         assert wait_until(lambda: "certificate" in self.get(name)["status"], PATIENCE), self.get(name)
         return b64decode(self.get(name)["status"]["certificate"])
 
-    def reasons(self, name: str) -> list[str]:
-        """Of the Events about it."""
+    def events(self, name: str) -> list[Any]:
+        """About it."""
         text = self.hub.kubectl(
             *("get", "events", "-n", "default", "-o", "json"), f"--field-selector=involvedObject.name={name}"
         )
-        return [event["reason"] for event in json.loads(text)["items"]]
+        found: list[Any] = json.loads(text)["items"]
+        return found
+
+    def reasons(self, name: str) -> list[str]:
+        """Of the Events about it."""
+        return [event["reason"] for event in self.events(name)]
 
     def described(self, name: str) -> str:
         """What people see of it."""

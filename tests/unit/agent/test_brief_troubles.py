@@ -5,7 +5,7 @@ from datetime import datetime
 
 import anyio
 import pytest
-from attrs import define
+from attrs import define, field
 from msgspec.structs import replace
 
 from msa.agent.ports import SecretContent
@@ -27,7 +27,7 @@ ONE = Key("one")
 class Refusing(World):
     """A hub that takes no Secret until that time, on the monotonic clock; statuses it takes."""
 
-    refusal: ApiError = Forbidden("secrets is forbidden")
+    refusal: ApiError = field(factory=lambda: Forbidden("secrets is forbidden"))
     until: float = 0.0
 
     async def create_secret(self, identity: ManagedServiceAccount, content: SecretContent) -> Credential:

@@ -121,6 +121,17 @@ async def test_each_failure_is_counted_and_only_the_first_of_a_cause_that_lasts_
     ]
 
 
+async def test_an_agent_that_starts_again_tells_only_what_the_status_does_not_say(world: World) -> None:
+    foreign = ServiceAccount(ObjectMeta(name="one", namespace=builders.NAMESPACE, uid="foreign"))
+    StoreWriter(world.accounts).put(foreign)
+    for _ in range(2):
+        await reconciler_of(world)(ONE)
+    assert world.observed == [
+        ("refused", "ServiceAccountConflict", False),
+        ("refused", "ServiceAccountConflict", True),
+    ]
+
+
 async def test_keys_that_wait_for_a_server_are_looked_at_as_soon_as_it_is_back(world: World) -> None:
     class Down(World):
         async def create_account(self, identity: object) -> ServiceAccount:

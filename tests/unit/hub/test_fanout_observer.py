@@ -20,7 +20,9 @@ class Recorder(EventRecorder):
     def __init__(self) -> None:
         self.heard: list[tuple[str, ...]] = []
 
-    def record(self, regarding: ObjectReference, type_: str, reason: str, message: str) -> None:
+    def record(
+        self, regarding: ObjectReference, type_: str, reason: str, message: str, *, lasting: bool = False
+    ) -> None:
         self.heard.append((regarding.namespace, regarding.name, type_, reason, message))
 
 

@@ -263,7 +263,9 @@ async def test_what_is_published_or_gone_is_not_written() -> None:
 class Listener(EventRecorder):
     heard: list[tuple[ObjectReference, str, str, str]] = field(factory=list)
 
-    def record(self, regarding: ObjectReference, type_: str, reason: str, message: str) -> None:
+    def record(
+        self, regarding: ObjectReference, type_: str, reason: str, message: str, *, lasting: bool = False
+    ) -> None:
         self.heard.append((regarding, type_, reason, message))
 
 

@@ -58,6 +58,22 @@ async def test_the_same_event_again_is_counted_up(now: Callable[[], datetime]) -
     assert [event.count for event in sink.bumped] == [2, 3]
 
 
+async def test_what_lasts_is_told_once_by_all_processes_together_and_counted_up_by_one_that_tells_it_again(
+    now: Callable[[], datetime],
+) -> None:
+    sink = Sink()
+    for times in (1, 1, 2):
+        recorder = EventRecorder(sink, now, Metrics(CollectorRegistry()))
+        for _ in range(times):
+            recorder.record(OBJECT, "Warning", "Undecided", "why", lasting=True)
+            await _send(recorder, 700)
+    assert len(sink.created) == 1
+    assert [event.count for event in sink.bumped] == [2], "the last process said it twice"
+    recorder.record(OBJECT, "Warning", "Undecided", "why else", lasting=True)
+    await _send(recorder)
+    assert len(set(sink.names())) == 2
+
+
 async def test_after_a_burst_of_fifty_ten_a_second_go_out(now: Callable[[], datetime]) -> None:
     sink = Sink()
     recorder = EventRecorder(sink, now, Metrics(CollectorRegistry()))
