@@ -26,7 +26,9 @@ The manager adds `ClusterProfileCopyRefused` while a ClusterProfile of the clust
 ([clusterprofile.md](../clusterprofile.md#when-no-copy-is-made) has its reasons)."""
 
 _TROUBLES = """\
-What `Ready` and `TokenReported` say when they are False, and `SecretCreated` where there is no Secret. The message has the particulars."""
+What `Ready` and `TokenReported` say when they are False, and `SecretCreated` where there is no Secret. The message has the particulars.
+What an API server often gets over by itself (`Forbidden...`, `Unauthorized...`, `...Busy`, `...Unreachable`, `ManagedClusterNotReady`) is reported when
+it has lasted for some five seconds."""
 
 _MANAGER = """\
 What the manager writes into `Ready` where the agent cannot judge ([who writes Ready](../operations.md#who-writes-ready))."""

@@ -79,7 +79,7 @@ _REQUEST = """\
 From the manager, in the namespace `default`, since a CertificateSigningRequest has none: `kubectl describe csr NAME` shows them, and so does
 `kubectl get events -n default`. A request
 that is in doubt is left undecided, not denied: whoever may do that can still `kubectl certificate approve` or `deny` it. The message
-says what was found and what is wanted. The reasons are also the label `reason` of `msa_csr_decisions_total`.
+says what was found and what is wanted. A manager that starts does not record it again. The reasons are also the label `reason` of `msa_csr_decisions_total`.
 
 The cluster's registration agent makes good requests by itself. So where the table says nothing else to do: see who made this one
 (`spec.username`), and why. What is said of a cluster or its addon is normal while the cluster joins: the request is looked at again

@@ -217,7 +217,9 @@ IDENTITY_EVENTS = {
     "Repaired": Entry(
         "something of ours that had been altered is as it should be again; the message says what"
     ),
-    "Adopted": Entry("another agent wrote the Secret; this agent noted so on it and kept its token"),
+    "Adopted": Entry(
+        "another agent wrote the Secret, or its label asks for adoption: this agent keeps it from now on, with its token where that is good"
+    ),
     "TTLIgnored": Entry(
         "`spec.ttlSecondsAfterCreation` has no effect: the feature gate EphemeralIdentity is off"
     ),
@@ -256,7 +258,7 @@ RENEWALS = {
         "the ServiceAccount belongs to another program as well: its token was removed from the Secret"
     ),
     "Adopted": Entry(
-        "another agent, such as the Go addon's, wrote the Secret; its token stays (not with `Repaired`)"
+        "another agent, such as the Go addon's, wrote the Secret, or its label asks for adoption (not with `Repaired`)"
     ),
     "ServiceAccountRelabelled": Entry("the ServiceAccount on the managed cluster had lost its label"),
 }
