@@ -14,7 +14,7 @@ from msa.api.addon import ManagedClusterAddOn
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import Condition
 from msa.hub.identity_writes import IdentityHub
-from msa.policy.availability import Agent, agent_of, judgement, seconds_to_expiry
+from msa.policy.availability import Agent, agent_of, judgement, seconds_to_expiry, seconds_to_replacement
 from msa.policy.readiness import manager_ready
 from msa.runtime.errors import NotFound
 from msa.runtime.freshness import Freshness
@@ -58,8 +58,9 @@ class ReadinessReconciler:
         agent = agent_of(cluster, self.addons.get(f"{cluster}/{names.ADDON}"))
         if _correction(identity, agent, now) is not None:
             await self._correct(key, identity, agent)
-        left = seconds_to_expiry(identity.status, now)
-        return Done() if left is None else RequeueAfter(min(left, _LONGEST_LOOK))
+        looks = (seconds_to_expiry(identity.status, now), seconds_to_replacement(identity.status, agent, now))
+        coming = [seconds for seconds in looks if seconds is not None]
+        return RequeueAfter(min(*coming, _LONGEST_LOOK)) if coming else Done()
 
     async def _correct(self, key: Key, identity: FleetIdentity, agent: Agent) -> None:
         try:
@@ -76,4 +77,7 @@ class ReadinessReconciler:
 
 
 def _correction(identity: FleetIdentity, agent: Agent, now: datetime) -> Condition | None:
-    return manager_ready(identity.status, judgement(identity.status, agent, now))
+    found = judgement(identity.status, agent, now)
+    if found is None and seconds_to_replacement(identity.status, agent, now) is not None:
+        return None  # Ready is given back with the next token
+    return manager_ready(identity.status, found)

@@ -3,7 +3,7 @@
 `policy.readiness` says who may write that condition when.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from attrs import frozen
@@ -19,6 +19,8 @@ from msa.policy.readiness import ADDON_REMOVED, AGENT_UNAVAILABLE, READY, TOKEN_
 AVAILABLE: Final = "Available"
 """OCM's condition of a ManagedClusterAddOn: the agent's heartbeat is fresh."""
 
+_REPLACEMENT: Final = timedelta(seconds=60)
+
 
 @frozen
 class Agent:
@@ -29,22 +31,27 @@ class Agent:
         installed: there is an addon on the cluster that is not on its way out.
         available: OCM says that it works.
         since: when OCM last changed its mind about that; None where it has not said anything.
+        created: when the addon was installed on the cluster.
     """
 
     cluster: str
     installed: bool
     available: bool = False
     since: datetime | None = None
+    created: datetime | None = None
 
 
 def agent_of(cluster: str, addon: ManagedClusterAddOn | None) -> Agent:
     """From the ManagedClusterAddOn in the cluster's namespace; None where there is none."""
     if addon is None or addon.metadata.deletion_timestamp is not None:
         return Agent(cluster, installed=False)
-    said = find(addon.status.conditions, AVAILABLE)
+    said, created = find(addon.status.conditions, AVAILABLE), addon.metadata.creation_timestamp
     if said is None:
-        return Agent(cluster, installed=True)
-    return Agent(cluster, installed=True, available=said.status == "True", since=said.last_transition_time)
+        return Agent(cluster, installed=True, created=created)
+    available = said.status == "True"
+    return Agent(
+        cluster, installed=True, available=available, since=said.last_transition_time, created=created
+    )
 
 
 def judgement(status: Status, agent: Agent, now: datetime) -> Condition | None:
@@ -72,6 +79,28 @@ def seconds_to_expiry(status: Status, now: datetime) -> float | None:
     """When time alone changes the judgement; None where it does not."""
     expires = status.expiration_timestamp
     return (expires - now).total_seconds() if expires is not None and expires > now else None
+
+
+def seconds_to_replacement(status: Status, agent: Agent, now: datetime) -> float | None:
+    """How long an agent that is back may still take to replace a token; None where there is nothing to wait for.
+
+    Such a token is over, since it was issued before the addon was installed, or it is due. Until it is replaced it is not called fresh.
+    After the time it is: the agent found it good, as on a hub that was restored.
+    """
+    if not agent.available or agent.since is None or not _is_outdated(status, agent, now):
+        return None
+    left = min(agent.since + _REPLACEMENT - now, _REPLACEMENT).total_seconds()
+    return left if left > 0 else None
+
+
+def _is_outdated(status: Status, agent: Agent, now: datetime) -> bool:
+    reported = find(status.conditions, TOKEN_REPORTED)
+    if reported is None or reported.status != "True":
+        return False
+    secret, due = status.token_secret_ref, status.next_refresh_timestamp
+    issued = secret.last_refresh_timestamp if secret is not None else None
+    is_older = issued is not None and agent.created is not None and issued < agent.created
+    return is_older or (due is not None and due <= now)
 
 
 def _ready(status: Status, said: str, reason: str, message: str) -> Condition:

@@ -40,12 +40,12 @@ class Hub(FanOutHub):
         self.available("True")
         return self
 
-    def available(self, said: str, **metadata: object) -> ManagedClusterAddOn:
+    def available(self, said: str, since: datetime | None = None, **metadata: object) -> ManagedClusterAddOn:
         self.version += 1
         meta = ObjectMeta(
             name=names.ADDON, namespace="c1", uid="addon-uid", resource_version=str(self.version)
         )
-        status = AddonStatus(conditions=(Condition("Available", said),))
+        status = AddonStatus(conditions=(Condition("Available", said, last_transition_time=since),))
         addon = ManagedClusterAddOn(replace(meta, **metadata), status=status)
         StoreWriter(self.addons).put(addon)
         return addon
@@ -106,6 +106,28 @@ async def test_a_removed_addon_is_told_and_what_it_kept_is_kept(hub: Hub) -> Non
     assert hub.ready() == ("False", "AddonRemoved")
     reported = next(item for item in hub.get(KEY).status.conditions if item.type == "TokenReported")
     assert reported.status == "True"
+
+
+async def test_after_a_new_installation_an_old_token_is_not_called_fresh_and_the_new_one_is_at_once(
+    hub: Hub, now: Callable[[], datetime]
+) -> None:
+    """The old one ended with its ServiceAccount."""
+    old, new = (
+        {"name": "robot", "lastRefreshTimestamp": rfc3339(now() + timedelta(minutes=m))} for m in (-60, 2)
+    )
+    hub.report("c1", tokenSecretRef=old, expirationTimestamp=rfc3339(now() + timedelta(hours=1)))
+    hub.no_addon()
+    await hub.reconcile()
+    hub.available("True", since=now(), creation_timestamp=now())
+    assert await hub.reconcile() == RequeueAfter(60), (
+        "for the agent may find nothing to replace: a hub that was restored"
+    )
+    assert hub.ready() == ("False", "AddonRemoved")
+    conditions = hub.stored[KEY]["status"]["conditions"]
+    hub.apply(KEY, status={**hub.stored[KEY]["status"], "conditions": conditions, "tokenSecretRef": new})
+    await hub.reconcile()
+    assert hub.ready() == ("True", "TokenFresh")
+    assert hub.told == [("False", "AddonRemoved"), ("True", "TokenFresh")]
 
 
 async def test_one_that_no_agent_has_answered_for_is_not_written(hub: Hub) -> None:

@@ -3,15 +3,17 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from attrs import evolve
 from msgspec.structs import replace
 
 from msa.api.addon import AddonStatus, ManagedClusterAddOn
-from msa.api.managedserviceaccount import Status
+from msa.api.managedserviceaccount import Status, TokenSecretRef
 from msa.api.meta import Condition, ObjectMeta
-from msa.policy.availability import Agent, agent_of, judgement, seconds_to_expiry
+from msa.policy.availability import Agent, agent_of, judgement, seconds_to_expiry, seconds_to_replacement
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SINCE = NOW - timedelta(hours=1)
+HOUR = timedelta(hours=1)
+SINCE = NOW - HOUR
 GOOD = Status(
     (Condition("Ready", "True", "TokenFresh"), Condition("TokenReported", "True", "TokenReported")),
     observed_generation=3,
@@ -87,3 +89,33 @@ def test_time_alone_changes_the_judgement_when_the_token_expires() -> None:
     assert seconds_to_expiry(GOOD, NOW) == 5 * 3600
     assert seconds_to_expiry(_expired(GOOD), NOW) is None
     assert seconds_to_expiry(Status(), NOW) is None
+
+
+def _refreshed(ago: timedelta, **more: object) -> Status:
+    return replace(GOOD, token_secret_ref=TokenSecretRef("s", NOW - ago), **more)
+
+
+BACK = Agent("c1", installed=True, available=True, since=NOW - timedelta(seconds=10), created=NOW - HOUR)
+
+
+@pytest.mark.parametrize(
+    ("status", "agent", "seconds"),
+    [
+        pytest.param(_refreshed(2 * HOUR), BACK, 50, id="from before the addon was installed"),
+        pytest.param(_refreshed(HOUR / 2), BACK, None, id="issued since"),
+        pytest.param(_refreshed(HOUR / 2, next_refresh_timestamp=NOW), BACK, 50, id="due for rotation"),
+        pytest.param(_refreshed(2 * HOUR), WORKS, None, id="the agent has been back for an hour"),
+        pytest.param(
+            _refreshed(2 * HOUR), evolve(BACK, since=NOW + HOUR), 60, id="the cluster's clock is ahead"
+        ),
+        pytest.param(_refreshed(2 * HOUR), SILENT, None, id="the agent is not back"),
+        pytest.param(
+            replace(_refreshed(2 * HOUR), conditions=FAILING.conditions), BACK, None, id="the agent says why"
+        ),
+        pytest.param(GOOD, BACK, None, id="nothing says when it was issued"),
+    ],
+)
+def test_an_agent_that_is_back_has_a_minute_to_replace_a_token_that_is_over_or_due(
+    status: Status, agent: Agent, seconds: float | None
+) -> None:
+    assert seconds_to_replacement(status, agent, NOW) == seconds
