@@ -12,6 +12,8 @@ PLATFORMS ?= linux/amd64,linux/arm64
 WORKERS ?= 2
 BIN := .venv/bin
 RUN := $(BIN)/python -m
+# Of the clone, for the first log line of what is started from it; as hack/image writes it into an image.
+export MSA_COMMIT := $(or $(MSA_COMMIT),$(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null))
 
 ##@ General
 

@@ -210,12 +210,12 @@ def _files(stored: Body) -> dict[str, bytes]:
 
 
 def _command(pod: Object, running: _Running) -> list[str]:
-    """The container's own, on free ports, with folders in the place of mounts. Nothing of our environment is handed on."""
+    """The container's own, on free ports, with folders in the place of mounts. Of our environment only what an image has is handed on."""
     container = pod.spec["containers"][0]
     mounts = {
         mount["mountPath"]: str(running.folder / mount["name"]) for mount in container.get("volumeMounts", ())
     }
-    variables = {"PATH": os.environ["PATH"]} | _environment(pod, container)
+    variables = _of_image() | _environment(pod, container)
     return [
         *("env", "-i"),
         *(f"{name}={_mounted(value, mounts)}" for name, value in variables.items()),
@@ -224,6 +224,11 @@ def _command(pod: Object, running: _Running) -> list[str]:
         f"{_OWN_CLUSTER[container['args'][0]]}={running.folder / 'own' / 'kubeconfig'}",
         *([] if _runs_once(pod) else _addresses(running)),
     ]
+
+
+def _of_image() -> dict[str, str]:
+    """The environment that an image has: how programs are found, and the commit that they were built from."""
+    return {name: os.environ[name] for name in ("PATH", "MSA_COMMIT") if name in os.environ}
 
 
 def _addresses(running: _Running) -> tuple[str, ...]:
