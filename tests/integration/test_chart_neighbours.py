@@ -186,6 +186,22 @@ def test_from_the_go_addons_chart_and_back_the_deployment_and_the_addon_stay_the
     assert get(release.hub, *_DEPLOYMENT)["spec"]["strategy"] == {"type": "Recreate"}
 
 
+@pytest.mark.parametrize("flags", ["agentInstallAll=false,targetCluster=c2", "agentInstallAll=true"])
+def test_from_the_go_addons_chart_straight_to_other_clusters_its_target_cluster_keeps_the_addon(
+    release: Release, go_chart: Path, flags: str
+) -> None:
+    """helm deletes what a release no longer has, and the Go addon's chart has no mark that would keep it."""
+    for cluster in ("c1", "c2"):
+        ensure_namespace(release.hub, cluster)
+    Release(release.hub, go_chart).install()
+    before = _addon(release.hub, "c1")
+    for _ in range(2):  # the second one finds a release of ours
+        release.upgrade(f"--set={flags}")
+        after = _addon(release.hub, "c1")
+        assert after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert after["spec"] == before["spec"]
+
+
 def _uids(hub: Kubectl) -> list[str]:
     return [item["metadata"]["uid"] for item in (get(hub, *_DEPLOYMENT), _addon(hub, "c1"))]
 

@@ -100,3 +100,29 @@ helm.sh/hook: pre-delete
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
 {{- end }}
+
+{{/* The addon on one cluster, by this release. Takes `cluster` and `live`, the one that is there. */}}
+{{- define "msa.clusterAddon" }}
+---
+apiVersion: addon.open-cluster-management.io/v1alpha1
+kind: ManagedClusterAddOn
+metadata:
+  name: managed-serviceaccount
+  namespace: {{ .cluster | quote }}
+  labels:
+    {{- include "msa.labels" . | nindent 4 }}
+  annotations:
+    helm.sh/resource-policy: keep
+spec:
+  # As in the Go addon's chart. A running agent never moves: all its ServiceAccounts and tokens would be other ones.
+  installNamespace: {{ dig "spec" "installNamespace" "open-cluster-management-managed-serviceaccount" .live }}
+{{- end }}
+
+{{/* Whether this is an upgrade of what another chart has installed, such as the Go addon's: "true" or nothing. */}}
+{{- define "msa.followsAnother" -}}
+{{- $live := lookup "addon.open-cluster-management.io/v1alpha1" "ClusterManagementAddOn" "" "managed-serviceaccount" -}}
+{{- $marked := dig "metadata" "labels" "app.kubernetes.io/part-of" "" $live -}}
+{{- if and .Release.IsUpgrade $live (not $marked) -}}
+true
+{{- end -}}
+{{- end }}
