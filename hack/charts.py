@@ -60,8 +60,8 @@ class Release:
     def exists(self) -> bool:
         return bool(self._helm("list", "--short", f"--filter=^{self.name}$").strip())
 
-    def uninstall(self, *flags: str) -> str:
-        return self._helm("uninstall", self.name, "--wait", *flags)
+    def uninstall(self, *flags: str) -> None:
+        self._helm("uninstall", self.name, "--wait", *flags)
 
     def hooks(self) -> str:
         """What helm has stored to run when it uninstalls."""

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,24 @@ class Deployer:
         self._wait(image, seconds)
 
     def down(self) -> None:
-        """As helm uninstall, leaves the Placement and binding `global`: other addons may need them. Raises DeployError."""
+        """As helm uninstall: the addon first, and the Placement and binding `global` stay, since other addons may need them.
+
+        Raises DeployError.
+        """
+        self._leave()
         kept = f"the CRD, the namespace, and {' and '.join(_SHARED)} global"
         objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": self._own()})
         self._say(f"all but {kept}", "delete", "--ignore-not-found", "-f", "-", stdin=objects)
+
+    def _leave(self) -> None:
+        """Its output says what it does; it fails for nothing that the hub answers."""
+        print("delete the addon, and wait for the manager's report", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            kubeconfig = Path(folder) / "kubeconfig"
+            kubeconfig.touch(mode=0o600)
+            kubeconfig.write_text(self._run("config", "view", "--minify", "--flatten", "--raw"))
+            flags = (f"--kubeconfig={kubeconfig}", f"--namespace={names.HUB_NAMESPACE}")
+            subprocess.run([sys.executable, "-m", "msa", "leave", *flags], check=False)
 
     def _own(self) -> list[dict[str, Any]]:
         rendered = yaml.safe_load_all(self._run("kustomize", str(_DEFAULT)))

@@ -25,6 +25,7 @@ _STEPS: Final = (
     f"helm upgrade -n {names.HUB_NAMESPACE} {names.ADDON} manifests/charts/{names.ADDON} --set hubDeployMode=AddOnTemplate",
     f"helm rollback -n {names.HUB_NAMESPACE} {names.ADDON} 1",
     f"helm uninstall -n {names.HUB_NAMESPACE} {names.ADDON}",
+    f"kubectl get msa -n {_CLUSTER}",
 )
 
 

@@ -12,7 +12,7 @@ from hack.generate import CHART
 from hack.processes import wait_until
 from msa.api import names
 from tests.e2e.site import PATIENCE, Site
-from tests.support.identities import account, create, get, secret, token, wait_ready
+from tests.support.identities import account, condition, create, events, get, secret, token, wait_ready
 
 
 @pytest.fixture
@@ -46,6 +46,8 @@ def test_uninstalled_it_leaves_nothing_but_identities_and_their_kind(installed: 
     wait_ready(installed, "left")
     kept = token(installed, "left")
     installed.release.uninstall()
+    assert condition(installed, "left")["reason"] == "AddonRemoved"
+    assert "AddonRemoved" in {reason for _, reason, _ in events(installed, "left")}
     assert wait_until(lambda: installed.agent() is None, PATIENCE)
     assert wait_until(lambda: account(installed, "left") is None, PATIENCE)
     for kind, name in (

@@ -43,12 +43,15 @@ def test_deploying_makes_everything_waits_and_says_for_what_and_why_in_vain(
     assert get(plane, "clustermanagementaddon", names.ADDON)
 
 
-def test_undeploying_leaves_the_identities_and_uninstalling_nothing(
-    plane: Cluster, deployer: Deployer
+def test_undeploying_deletes_the_addon_first_and_leaves_the_identities_and_uninstalling_nothing(
+    plane: Cluster, deployer: Deployer, capfd: pytest.CaptureFixture[str]
 ) -> None:
     deployer.install()
     apply(plane, body(f"{names.GROUP}/v1beta1", names.KIND, "kept", "default", spec={}))
     deployer.down()
+    said = capfd.readouterr().out
+    assert said.index(f"deleted ClusterManagementAddOn {names.ADDON}") < said.index("delete all but")
+    assert said.index("the addon is removed from all clusters") < said.index("delete all but")
     assert get(plane, "clustermanagementaddon")["items"] == []
     for shared in (
         "placement",
