@@ -12,6 +12,7 @@ from msa.policy.ownership import Refusal
 from msa.policy.status import Trouble
 from msa.runtime.errors import (
     ApiError,
+    CertificateExpired,
     Conflict,
     Fenced,
     Forbidden,
@@ -19,6 +20,7 @@ from msa.runtime.errors import (
     NotFound,
     Throttled,
     Unauthorized,
+    Untrusted,
 )
 
 REFUSED_SECONDS = 60.0
@@ -130,6 +132,11 @@ def _trouble(step: _Step, error: ApiError) -> Trouble:
                 else "the Role of the addon's agent in its install namespace, and admission policies"
             )
             return Trouble(f"ForbiddenOn{on}", f"{who} refuses the agent: {error.message}: check {check}")
+        case CertificateExpired():
+            return Trouble(
+                f"UnauthorizedOn{on}",
+                f"{who} rejects the agent's credential (401): {error.message}. Find out what should have renewed it",
+            )
         case Unauthorized():
             return Trouble(
                 f"UnauthorizedOn{on}",
@@ -139,6 +146,11 @@ def _trouble(step: _Step, error: ApiError) -> Trouble:
             return Trouble(
                 f"{on}Busy",
                 f"{who} is throttling requests (429): its API server is overloaded, or its flow control limits the agent",
+            )
+        case Untrusted():
+            return Trouble(
+                f"{on}Unreachable",
+                f"{who} is unreachable: {error.message}. The current token stays in place",
             )
         case NotFound():
             return Trouble(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from msa import pem
 from msa.kube.skew import dated
-from msa.runtime.errors import ApiError, Unauthorized
+from msa.runtime.errors import ApiError, CertificateExpired, Unauthorized
 
 _VERSION, _UTC_TIME = 0xA0, 0x17
 _VALIDITY = 3
@@ -31,7 +31,7 @@ def explained(error: ApiError, certificate_ends: datetime | None, now: datetime)
     """The error; a refusal of a credential names the date where the client certificate has expired."""
     if not isinstance(error, Unauthorized) or certificate_ends is None or certificate_ends > now:
         return error
-    return Unauthorized(f"the client certificate expired at {dated(certificate_ends)}", code=error.code)
+    return CertificateExpired(f"the client certificate expired at {dated(certificate_ends)}", code=error.code)
 
 
 def said_to_have_expired(refusal: ssl.SSLCertVerificationError, shown: Sequence[bytes]) -> str:

@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 
 from msa.kube.skew import wall_clock
-from msa.runtime.errors import ApiError, Decode, Network, Refused, Silent, classify
+from msa.runtime.errors import ApiError, Decode, Network, Refused, Silent, Untrusted, classify
 from msa.runtime.events import Status
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, ssl.SSLError)
@@ -27,7 +27,7 @@ def from_exception(error: BaseException) -> ApiError:
     """The runtime's error for one of `TRANSPORT_ERRORS`; says what happened in people's words, never what was sent."""
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return Refused(f"{_place(error)}: {_distrust(error.certificate_error)}")
+            return Untrusted(f"{_place(error)}: {_distrust(error.certificate_error)}")
         case aiohttp.ConnectionTimeoutError():
             return Refused("the connection was not established in time")
         case aiohttp.ClientProxyConnectionError():

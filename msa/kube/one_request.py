@@ -15,9 +15,9 @@ import msgspec
 from attrs import evolve
 
 import msa
-from msa.kube.certificate import explained
+from msa.kube.certificate import explained, said_to_have_expired
 from msa.kube.credentials import Credential, CredentialError, one_line
-from msa.runtime.errors import Network, Refused, classify
+from msa.runtime.errors import Network, Untrusted, classify
 from msa.runtime.events import Status
 
 _SECONDS = 10.0
@@ -78,9 +78,12 @@ def get(credential: Credential, path: str) -> bytes:
             code, body = response.status, response.read(_LONGEST)
             location = response.headers.get("Location", "")
     except ssl.SSLCertVerificationError as error:  # a ValueError and an OSError, too
-        if (tls := _other_way(error, credential)) is not None:
+        tls, expired = _other_way(error, credential)
+        if tls is not None:
             return get(evolve(credential, tls=tls, trust=None), path)
-        raise Refused(f"{where}: the server's certificate is not trusted: {error.verify_message}") from None
+        refused = Untrusted(f"{where}: the server's certificate is not trusted: {error.verify_message}")
+        refused.explain(expired)
+        raise refused from None
     except (ValueError, http.client.InvalidURL):  # the text of either may quote a header
         raise CredentialError(
             "the hub's address, its proxy's or the token for it has a form that HTTP cannot carry: correct the kubeconfig"
@@ -91,17 +94,21 @@ def get(credential: Credential, path: str) -> bytes:
         status = Status()
         with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):
             status = msgspec.json.decode(body, type=Status)
-        refused = classify(code, status.reason, _without(credential, status.message), location=location)
-        raise explained(refused, credential.certificate_ends, datetime.now(UTC))
+        answer = classify(code, status.reason, _without(credential, status.message), location=location)
+        raise explained(answer, credential.certificate_ends, datetime.now(UTC))
     return body
 
 
-def _other_way(refusal: ssl.SSLCertVerificationError, credential: Credential) -> ssl.SSLContext | None:
+def _other_way(
+    refusal: ssl.SSLCertVerificationError, credential: Credential
+) -> tuple[ssl.SSLContext | None, str]:
+    """A context for the server that was refused, None where there is none; and since when its certificate has expired, "" if it has not."""
     from msa.kube import chains  # noqa: PLC0415 - seldom needed, and takes longer than the request
 
     place = chains.Place(*_place(urlsplit(credential.server)))
     certificates = chains.shown(place, credential.tls_server_name)
-    return chains.other_way(refusal, credential.trust, certificates, datetime.now(UTC))
+    tls = chains.other_way(refusal, credential.trust, certificates, datetime.now(UTC))
+    return tls, said_to_have_expired(refusal, certificates)
 
 
 def _headers(credential: Credential) -> dict[str, str]:

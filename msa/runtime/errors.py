@@ -64,6 +64,10 @@ class Unauthorized(ApiError):
     reason = "Unauthorized"
 
 
+class CertificateExpired(Unauthorized):
+    """The client certificate that was shown is out of date; the message says since when."""
+
+
 class Forbidden(ApiError):
     """403: the credential is good and may not do this."""
 
@@ -138,6 +142,10 @@ class Refused(Network):
     """Nobody listens, or the connection could not be made: nothing was lost, watch again from the same version."""
 
     reason = "Refused"
+
+
+class Untrusted(Refused):
+    """The certificate that the server shows is not trusted; the message says why, and since when where it has expired."""
 
 
 class ShortWatch(ApiError):

@@ -6,6 +6,7 @@ from msa.agent.failures import Asking, Side, Stopped, asking
 from msa.runtime.errors import (
     AlreadyExists,
     ApiError,
+    CertificateExpired,
     Conflict,
     Decode,
     Fenced,
@@ -17,6 +18,7 @@ from msa.runtime.errors import (
     ServerError,
     Throttled,
     Unauthorized,
+    Untrusted,
 )
 
 
@@ -46,6 +48,38 @@ def test_each_refusal_has_its_reason(what: Asking, error: ApiError, reason: str)
     assert caught.value.side is what.value.side
     assert not caught.value.refused
     assert caught.value.passing is not isinstance(error, Invalid), "what is not valid stays so"
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "reason"),
+    [
+        (
+            Asking.SECRET,
+            CertificateExpired("the client certificate expired at 2026-01-02T03:04:05Z"),
+            "UnauthorizedOnHub",
+        ),
+        (
+            Asking.TOKEN,
+            CertificateExpired("the client certificate expired at 2026-01-02T03:04:05Z"),
+            "UnauthorizedOnManagedCluster",
+        ),
+        (
+            Asking.SECRET,
+            Untrusted("hub:6443: not trusted: it expired at 2026-01-02T03:04:05Z"),
+            "HubUnreachable",
+        ),
+        (
+            Asking.ACCOUNT,
+            Untrusted("c1:6443: not trusted: it expired at 2026-01-02T03:04:05Z"),
+            "ManagedClusterUnreachable",
+        ),
+    ],
+)
+def test_an_expired_certificate_is_named_with_its_date(what: Asking, error: ApiError, reason: str) -> None:
+    with pytest.raises(Stopped) as caught, asking(what):
+        raise error
+    assert caught.value.trouble.reason == reason
+    assert "expired at 2026-01-02T03:04:05Z" in caught.value.trouble.message
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from msa.kube import chains, one_request
 from msa.kube.credentials import Credential, from_kubeconfig
 from msa.kube.kubeconfig import Kubeconfig
 from msa.kube.transport import Transport
-from msa.runtime.errors import Refused
+from msa.runtime.errors import Refused, Untrusted
 from msa.runtime.metrics import Metrics
 from tests.support.issuers import Holder, der, pem
 from tests.support.secret_hub import SecretHub, secret_hub
@@ -203,8 +203,11 @@ async def test_a_certificate_that_has_expired_is_told_with_its_date(tmp_path: Pa
     case = _expired(_Parts(key_ids=True))
     with _serving(case, tmp_path) as hub:
         async with _transport(hub) as transport:
-            with pytest.raises(Refused, match=f"{case.shown[0].not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"):
+            date = f"{case.shown[0].not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"
+            with pytest.raises(Untrusted, match=date):
                 await transport.send("GET", "/x")
+        with pytest.raises(Untrusted, match=date):
+            one_request.get(_credential(hub), "/x")
 
 
 async def test_the_other_way_is_searched_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
