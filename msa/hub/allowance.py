@@ -40,6 +40,11 @@ class Allowance:
         return self.burst / self.rate + self.longest
 
 
+def of_identities() -> Allowance:
+    """For all identities of a cluster together, of which it may have thousands: what a few hundred need at once is free."""
+    return Allowance(burst=500, rate=50.0, longest=60.0)
+
+
 def of_clusters() -> Allowance:
     """A cluster that joins causes some ten changes; whatever one writes, it is looked at twice a second."""
     return Allowance(burst=20, rate=2.0, longest=0.5)

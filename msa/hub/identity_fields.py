@@ -2,10 +2,12 @@
 
 from typing import Protocol
 
-from attrs import frozen
+import anyio
+from attrs import field, frozen
 
 from msa.api.cluster import ManagedCluster
 from msa.api.fleet_identity import FleetIdentity
+from msa.hub.allowance import Allowance, of_identities
 from msa.hub.fanout_caches import PLACES, FanOutCaches
 from msa.hub.identity_notices import Notices
 from msa.policy.ignored_fields import FIELDS_IGNORED, has_said, ignored, is_others
@@ -45,21 +47,28 @@ class FieldsTriggers:
 
     judge: Judge
     queue: WorkQueue
+    _share: Allowance = field(factory=of_identities, init=False)
 
     def identity(self, change: Change[FleetIdentity]) -> None:
-        if change.new is not None:
-            self._look(change.new, Lane.INITIAL if change.initial else Lane.LIVE)
+        """A cluster that takes away what is said again and again waits, behind others."""
+        if change.new is None or not self._matters(change.new):
+            return
+        if change.initial:
+            self.queue.add(change.key, Lane.INITIAL)
+            return
+        wait = self._share.wait(change.latest.metadata.namespace, anyio.current_time())
+        self.queue.add_after(change.key, wait, Lane.INITIAL if wait > 0 else Lane.LIVE)
 
     def cluster(self, change: Change[ManagedCluster]) -> None:
         """Its namespace is a cluster's now, or no more."""
         before, after = (state is not None and state.belongs for state in (change.old, change.new))
         if before != after:
             for identity in self.judge.caches.identities.by_index(PLACES, change.latest.metadata.name):
-                self._look(identity, Lane.INITIAL)
+                if self._matters(identity):
+                    self.queue.add(key_of(identity), Lane.INITIAL)
 
-    def _look(self, identity: FleetIdentity, lane: Lane) -> None:
-        if has_said(identity) or self.judge(identity) is not None:
-            self.queue.add(key_of(identity), lane)
+    def _matters(self, identity: FleetIdentity) -> bool:
+        return has_said(identity) or self.judge(identity) is not None
 
 
 @frozen

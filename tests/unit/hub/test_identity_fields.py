@@ -17,7 +17,7 @@ from msa.policy.notices import Notice
 from msa.runtime.backoff import Backoff
 from msa.runtime.freshness import Freshness
 from msa.runtime.metrics import Metrics
-from msa.runtime.queue import WorkQueue
+from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Done, Key
 from msa.runtime.store import Change, key_of
 from tests.support.fanout_hub import ORIGIN, FanOutHub, binding, cluster, cluster_set, reconciler_of, settle
@@ -142,6 +142,21 @@ async def test_of_many_identities_only_those_are_looked_at_that_say_something_or
     hub.put(cluster("late"))
     triggers.cluster(Change(key_of(cluster("late")), None, cluster("late")))
     assert "late/one" in queue._dirty
+
+
+async def test_a_cluster_that_takes_away_what_is_said_again_and_again_waits_behind_others(
+    hub: FanOutHub,
+) -> None:
+    queue = WorkQueue("fields", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    triggers = FieldsTriggers(Judge(hub.caches, copies=False), queue)
+    for number in range(700):
+        hub.apply(f"c1/noisy-{number}", metadata=SYNC)
+        triggers.identity(Change(Key(f"c1/noisy-{number}"), None, hub.get(f"c1/noisy-{number}")))
+    hub.apply("c2/synced", metadata=SYNC)
+    triggers.identity(Change(Key("c2/synced"), None, hub.get("c2/synced")))
+    ready = queue.statistics().ready
+    assert (ready[Lane.LIVE], ready[Lane.INITIAL]) == (501, 0)
+    assert queue.statistics().delayed == 200
 
 
 def _conditions_of_others() -> list[dict[str, Any]]:

@@ -1,11 +1,13 @@
 """The manager corrects what `Ready` says where the agent cannot, with one write for each change."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from random import Random
 
 import anyio
 import pytest
+from attrs import define, field
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
@@ -196,3 +198,81 @@ async def test_an_identity_whose_status_changes_all_the_time_is_looked_at_twice_
         await anyio.sleep(1)
         group.cancel_scope.cancel()
     assert 20 <= looks <= 50
+
+
+@pytest.fixture
+def crowded(hub: Hub) -> Hub:
+    """With 1000 identities of cluster c2 as well."""
+    for number in range(1000):
+        metadata = replace(hub.get(KEY).metadata, namespace="c2", name=f"id-{number}", uid=f"uid-{number}")
+        StoreWriter(hub.caches.identities).put(replace(hub.get(KEY), metadata=metadata))
+    return hub
+
+
+@define
+class Looks:
+    """Two workers that take ten milliseconds for each key; keys and times."""
+
+    queue: WorkQueue
+    seen: list[tuple[Key, float]] = field(factory=list)
+
+    async def work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            self.seen.append((key, anyio.current_time()))
+            await anyio.sleep(0.01)
+            self.queue.done(key)
+
+    def of(self, cluster: str) -> list[float]:
+        return [moment for key, moment in self.seen if key.startswith(f"{cluster}/")]
+
+
+@asynccontextmanager
+async def _at_work() -> AsyncIterator[Looks]:
+    queue = WorkQueue("readiness", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    looks = Looks(queue)
+    async with anyio.create_task_group() as group:
+        for task in (queue.run, looks.work, looks.work):
+            group.start_soon(task)
+        yield looks
+        group.cancel_scope.cancel()
+
+
+def _flip(hub: Hub, triggers: Triggers, said: str) -> None:
+    """The registration agent of c2 writes that its agent is, or is not, available."""
+    before, after = (
+        replace(found, metadata=replace(found.metadata, namespace="c2"))
+        for found in (hub.available("True" if said == "False" else "False"), hub.available(said))
+    )
+    triggers.addon(Change(Key(f"c2/{names.ADDON}"), before, after))
+
+
+async def test_a_cluster_with_thousands_of_identities_that_says_this_and_that_waits_for_itself_alone(
+    crowded: Hub,
+) -> None:
+    async with _at_work() as looks:
+        triggers = Triggers(crowded.caches.identities, looks.queue)
+        for number in range(60):
+            _flip(crowded, triggers, "True" if number % 2 else "False")
+            if number % 10 == 9:
+                before = crowded.get(KEY)
+                crowded.report("c1", "True", f"R{number}")
+                asked = anyio.current_time()
+                triggers.identity(Change(KEY, before, crowded.get(KEY)))
+                await anyio.sleep(0.1)
+                if number > 30:
+                    assert min(looks.of("c1")[-1] - asked, 1) < 0.05, "behind 500 at most, once"
+            await anyio.sleep(0.1)
+    assert len(looks.of("c2")) <= 500 + 50 * 7, (
+        "each identity was to be looked at sixty times, and two thirds could be"
+    )
+
+
+async def test_the_end_of_an_addon_is_judged_at_once_for_all_identities(crowded: Hub) -> None:
+    async with _at_work() as looks:
+        addon = crowded.available("True")
+        elsewhere = replace(addon, metadata=replace(addon.metadata, namespace="c2"))
+        gone = Change(Key(f"c2/{names.ADDON}"), elsewhere, None)
+        Triggers(crowded.caches.identities, looks.queue).addon(gone)
+        await anyio.sleep(1000 * 0.01 / 2 + 0.1)
+    assert len(looks.of("c2")) == 1000
