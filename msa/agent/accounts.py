@@ -50,6 +50,7 @@ class AccountKeeper:
                 created = await self.managed.create_account(identity)
             except AlreadyExists:
                 return await self._mark(key, identity)
+        _judge(identity, created)  # admission may have given it another owner
         return self._written(key, created)
 
     async def _mark(self, key: Key, identity: ManagedServiceAccount) -> ServiceAccount:
@@ -61,7 +62,8 @@ class AccountKeeper:
             if labelled and self.anchor.holds(stored):
                 return self._written(key, stored)
             marked = await self.managed.mark_account(stored, identity)
-        if not labelled:
+        _judge(identity, marked)
+        if not labelled and is_labelled(marked.metadata):
             self.observer.repaired(
                 identity, "ServiceAccountRelabelled", "the ServiceAccount's label was missing; restored it"
             )

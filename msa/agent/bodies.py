@@ -18,6 +18,9 @@ Body = dict[str, Any]
 
 _API_VERSION = f"{names.GROUP}/{names.STORAGE_VERSION}"
 
+_LONGEST_STEM = 200
+"""With a UID after it, it is still a name."""
+
 
 def service_account(identity: ManagedServiceAccount, owners: tuple[OwnerReference, ...]) -> Body:
     return {
@@ -75,12 +78,10 @@ def secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:
 
 
 def rehearsed_secret(identity: ManagedServiceAccount, content: SecretContent) -> Body:
-    """One more Secret beside the identity's, for a dry run."""
-    body = secret(identity, content)
-    return {
-        **body,
-        "metadata": {"generateName": f"{identity.metadata.name}-", **_secret_marks(identity, content)},
-    }
+    """One more Secret beside the identity's, for a dry run: of a name that nobody uses, and the same each time, since refusals quote it."""
+    body, metadata = secret(identity, content), identity.metadata
+    name = f"{metadata.name[:_LONGEST_STEM].rstrip('.-')}-{metadata.uid}"
+    return {**body, "metadata": {"name": name, **_secret_marks(identity, content)}}
 
 
 def secret_patch(identity: ManagedServiceAccount, stored: Credential, content: SecretContent) -> Body:

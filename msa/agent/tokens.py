@@ -3,6 +3,8 @@
 The old token stays in the Secret until the new one is written, and a new one that would have to be replaced at once is never written.
 """
 
+from contextlib import suppress
+
 import anyio
 from attrs import evolve, field, frozen
 
@@ -16,9 +18,10 @@ from msa.api.core import Credential, Marks
 from msa.api.managedserviceaccount import ManagedServiceAccount
 from msa.api.token import TokenFacts
 from msa.policy.ownership import is_handed_over, owns_secret, refused_secret, was_revoked
+from msa.policy.patience import can_wait
 from msa.policy.rotation import Reason, Reissue, Repair, Snapshot, Violation, refreshed_at, violation
 from msa.policy.status import Trouble
-from msa.runtime.errors import AlreadyExists, NotFound
+from msa.runtime.errors import AlreadyExists, Forbidden, Invalid, NotFound
 from msa.runtime.freshness import Freshness
 from msa.runtime.ports import Now
 from msa.runtime.result import Key
@@ -97,8 +100,11 @@ class TokenWriter:
             self.lasting[key] = start + life / 2
         self.observer.issued(identity, found.reason, found.message, took)
         if altered:
-            self._repaired(key, snapshot, found, "issued a new token")
-        return self._as_sent(snapshot, credential)
+            self._paced(key)
+        sent = self._as_sent(snapshot, credential)
+        if altered:
+            self._tell(snapshot, found, "issued a new token")
+        return sent
 
     async def repair(self, key: Key, snapshot: Snapshot, found: Repair) -> Credential:
         """Writes the Secret again around its token.
@@ -117,8 +123,11 @@ class TokenWriter:
         marks = Marks(snapshot.request.render(), claims.expires_at, refreshed_at(stored, claims))
         content = SecretContent(None, self.cluster.ca, marks)
         credential = await self._write(key, snapshot.identity, stored, content)
-        self._repaired(key, snapshot, found, "restored the Secret and kept its token", altered=altered)
-        return self._as_sent(snapshot, credential)
+        if altered:
+            self._paced(key)
+        sent = self._as_sent(snapshot, credential)
+        self._tell(snapshot, found, "restored the Secret and kept its token")
+        return sent
 
     def _as_sent(self, snapshot: Snapshot, stored: Credential) -> Credential:
         """The Secret as it was stored; raises Stopped where the hub altered what was written, since it would do so again."""
@@ -135,13 +144,13 @@ class TokenWriter:
         )
         raise Stopped(trouble, patience=_ALTERED_SECONDS, stored=stored)
 
-    def _repaired(
-        self, key: Key, snapshot: Snapshot, found: Violation, done: str, *, altered: bool = True
-    ) -> None:
-        """Remembers that somebody else made it necessary, and tells of it."""
-        if altered:
-            self.settling.over(key)
-            self.repairs.repaired(key, anyio.current_time())
+    def _paced(self, key: Key) -> None:
+        """Remembers that somebody else made a repair necessary."""
+        self.settling.over(key)
+        self.repairs.repaired(key, anyio.current_time())
+
+    def _tell(self, snapshot: Snapshot, found: Violation, done: str) -> None:
+        """Of what was put right, as the hub stored it."""
         identity, stored = snapshot.identity, snapshot.credential
         message = f"{found.message}; {done}"
         if stored is not None and is_handed_over(identity, stored):
@@ -260,9 +269,17 @@ class TokenWriter:
     async def _clear_immutable(
         self, identity: ManagedServiceAccount, stored: Credential, content: SecretContent
     ) -> None:
-        """Deletes a Secret that cannot be written; not before the hub would take another, as long as its token is good."""
-        if stored.claims is not None and self.cluster.now() < stored.claims.expires_at:
-            await self.hub.rehearse_secret(identity, content)
+        """Deletes a Secret that cannot be written; not before the hub would take another, as long as its token is good for a while."""
+        if stored.claims is not None and can_wait(stored.claims, self.cluster.now()):
+            try:
+                with suppress(AlreadyExists):
+                    await self.hub.rehearse_secret(identity, content)
+            except (Forbidden, Invalid) as error:
+                error.explain(
+                    f"Secret {stored.metadata.namespace}/{stored.metadata.name} is immutable, so the agent must delete it to replace it, and keeps it "
+                    f"while the hub would not accept another. Raise the quota by one Secret, or delete this one"
+                )
+                raise
         await self.hub.delete_secret(stored)
 
     async def _write(

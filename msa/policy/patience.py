@@ -1,11 +1,15 @@
 """How long a failed attempt for an identity is left alone, by the life that its token has left."""
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
+
+from msa.api.token import Claims
 
 _WITHOUT_TOKEN: Final = 60.0
 """Somebody is locked out by then."""
+
+_LAST_CHANCE: Final = timedelta(minutes=10)
 
 
 def retry_delay(attempt: int, life_left: timedelta | None, chance: float) -> float:
@@ -35,6 +39,15 @@ def limited_wait(retry_after: float, life_left: timedelta | None) -> float:
     if not 0 < retry_after < math.inf:
         return 0.0
     return min(retry_after, _longest(life_left) if life_left is not None else _WITHOUT_TOKEN)
+
+
+def can_wait(claims: Claims, now: datetime) -> bool:
+    """Whether a token is good for so long that a replacement that may fail can wait.
+
+    Not in its last ten minutes, at most a tenth of its life: who holds it then still has it, but when it is over everybody is locked out.
+    """
+    last = min(_LAST_CHANCE, (claims.expires_at - claims.issued_at) / 10)
+    return now < claims.expires_at - last
 
 
 def _longest(life_left: timedelta) -> float:

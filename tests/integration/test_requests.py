@@ -3,10 +3,9 @@
 The quiet agent is started before all tests and looked at after them: its minute goes by meanwhile.
 """
 
-import json
 import re
 import time
-from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,8 +14,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from attrs import frozen
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from hack.addon import Addon
 from hack.clusters import Cluster
@@ -24,6 +21,7 @@ from hack.processes import wait_until
 from msa.api import names
 from tests.integration.audit import Audit, Request
 from tests.integration.conftest import InstallAddon, StartAddon
+from tests.support.aged_tokens import issued_earlier
 from tests.support.identities import (
     PATIENCE,
     create,
@@ -115,7 +113,7 @@ def test_a_token_is_rotated_at_its_time_with_three_requests(
     create(addon, "one", validity="10m")
     wait_ready(addon, "one")
     addon.stop()
-    aged = _issued_earlier(managed, token(addon, "one"), seconds=30, life=60)
+    aged = issued_earlier(managed, token(addon, "one"), seconds=30, life=60)
     patch(addon, "secret", "one", {"data": {"token": b64encode(aged.encode()).decode()}})
     addon.start()
     assert wait_until(lambda: _status(addon, "one")["grantedValidity"] == "1m0s", PATIENCE)
@@ -222,22 +220,6 @@ def _status(addon: Addon, name: str) -> dict[str, Any]:
 def _events_of_rotations(addon: Addon, name: str) -> list[str]:
     told = [message for _, reason, message in events(addon, name) if reason == "TokenIssued"]
     return [message.partition(":")[0] for message in told if not message.startswith("SecretMissing")]
-
-
-def _issued_earlier(cluster: Cluster, issued: str, *, seconds: int, life: int) -> str:
-    """The same token as the API server would have made it that long ago, for that life: signed with its own key."""
-    header, payload, _ = issued.split(".")
-    claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    claims["iat"] = claims["nbf"] = int(time.time()) - seconds
-    claims["exp"] = claims["iat"] + life
-    signed = f"{header}.{_base64url(json.dumps(claims).encode())}"
-    key = serialization.load_pem_private_key((cluster.folder / "sa.key").read_bytes(), None)
-    assert isinstance(key, rsa.RSAPrivateKey)
-    return f"{signed}.{_base64url(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
-
-
-def _base64url(content: bytes) -> str:
-    return urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
 def _gets(addon: Addon) -> float:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from msa.agent.ports import SecretContent
 from msa.agent.reconciler import TokenReconciler
 from msa.api.conditions import find
-from msa.api.core import Credential
+from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
 from msa.api.token import TokenFacts
 from msa.policy.readiness import READY
@@ -69,6 +69,41 @@ async def test_a_secret_that_the_hub_alters_is_reported_as_stored_and_not_writte
     assert _status(world).expiration_timestamp == expires
 
 
+async def test_what_the_hub_altered_again_is_not_told_as_repaired(world: World) -> None:
+    await reconciler_of(world)(ONE)
+    world.admit = lambda stored: evolve(stored, token=TokenFacts(malformed="masked"))
+    stored = world.credentials.get("cluster1/one")
+    assert stored is not None
+    StoreWriter(world.credentials).put(builders.with_metadata(world.admit(stored), resource_version="20"))
+    await _for(reconciler_of(world), 20)
+    assert "patch secret" in world.writes
+    assert "patch secret" in world.writes
+    assert not [entry for entry in world.observed if entry[0] == "repaired"]
+
+
+class Claiming(World):
+    """The managed cluster's admission marks every ServiceAccount as another program's."""
+
+    async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
+        metadata = builders.account(identity.metadata.name).metadata
+        labels = {**(metadata.labels or {}), "app.kubernetes.io/managed-by": "another"}
+        account = ServiceAccount(replace(metadata, labels=labels, resource_version=self._write("account")))
+        StoreWriter(self.accounts).put(account)
+        return account
+
+
+async def test_no_token_is_asked_for_while_admission_gives_the_account_to_another_program(
+    now: Callable[[], datetime],
+) -> None:
+    world = Claiming(now)
+    StoreWriter(world.identities).put(builders.identity())
+    await _for(reconciler_of(world), 290)
+    assert world.writes == ["account", "status"]
+    ready = find(_status(world).conditions, READY)
+    assert ready is not None
+    assert ready.reason == "ServiceAccountConflict"
+
+
 async def test_what_admission_adds_without_harm_is_no_trouble(world: World) -> None:
     world.admit = lambda stored: evolve(stored, owners=("another", *stored.owners))
     await _for(reconciler_of(world), 1000)
@@ -114,13 +149,30 @@ async def test_an_immutable_secret_is_deleted_only_when_another_may_be_created(
     assert world.credentials.get("cluster1/one") is not None
 
 
-async def test_of_an_immutable_secret_with_an_expired_token_nothing_can_be_lost(
+@pytest.mark.parametrize(
+    ("left", "deleted"), [(timedelta(minutes=11), False), (timedelta(minutes=9), True), (-timedelta(1), True)]
+)
+async def test_an_immutable_secret_is_replaced_before_its_token_expires_whatever_the_hub_would_accept(
+    now: Callable[[], datetime], left: timedelta, *, deleted: bool
+) -> None:
+    """Who holds the token then has it still; and where the deletion makes room, nobody is ever without a good one."""
+    world = await _immutable(now)
+    await anyio.sleep((timedelta(hours=24) - left).total_seconds())
+    await reconciler_of(world)(ONE)
+    assert ("delete secret" in world.writes) is deleted
+
+
+async def test_that_an_immutable_secret_waits_for_room_is_told_with_its_remedy(
     now: Callable[[], datetime],
 ) -> None:
     world = await _immutable(now)
-    await anyio.sleep(timedelta(hours=25).total_seconds())
+    await anyio.sleep(19 * 3600)
     await reconciler_of(world)(ONE)
-    assert "delete secret" in world.writes
+    ready = find(_status(world).conditions, "TokenReported")
+    assert ready is not None
+    assert ready.reason == "ForbiddenOnHub"
+    assert "Secret cluster1/one is immutable" in ready.message
+    assert "Raise the quota by one Secret" in ready.message
 
 
 async def _immutable(now: Callable[[], datetime]) -> Immutable:
