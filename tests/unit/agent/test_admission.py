@@ -167,7 +167,7 @@ async def test_that_an_immutable_secret_waits_for_room_is_told_with_its_remedy(
 ) -> None:
     world = await _immutable(now)
     await anyio.sleep(19 * 3600)
-    await reconciler_of(world)(ONE)
+    await _for(reconciler_of(world), 30)
     ready = find(_status(world).conditions, "TokenReported")
     assert ready is not None
     assert ready.reason == "ForbiddenOnHub"
