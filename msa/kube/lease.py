@@ -16,10 +16,12 @@ from msa.runtime.reflector import refusal
 
 
 class _Spec(Struct, frozen=True, rename="camel"):
+    """Its times are for people: one that nobody can read must not keep anybody from the Lease."""
+
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
-    acquire_time: datetime | None = None
-    renew_time: datetime | None = None
+    acquire_time: str | None = None
+    renew_time: str | None = None
     lease_transitions: int | None = None
 
 
@@ -120,8 +122,16 @@ def _record(lease: _Lease) -> LeaseRecord:
     return LeaseRecord(
         holder=spec.holder_identity or "",
         duration_seconds=spec.lease_duration_seconds or 0,
-        acquire_time=spec.acquire_time,
-        renew_time=spec.renew_time,
+        acquire_time=_moment(spec.acquire_time),
+        renew_time=_moment(spec.renew_time),
         transitions=spec.lease_transitions or 0,
         resource_version=lease.metadata.resource_version,
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """In UTC; None for what is no time, or beyond the calendar there."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except (ValueError, OverflowError):
+        return None

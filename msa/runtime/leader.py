@@ -1,7 +1,7 @@
 """Leader election over a Lease, and the fence that keeps a former leader from writing.
 
 After client-go's leaderelection: 15 s lease, 10 s to renew it, a try every 2 s. Expiry is measured on the local monotonic clock from
-when a change of the Lease was seen, by the holder's own duration, so clocks need not agree. The Lease is watched, not polled, and
+when a change of the Lease was seen, by the holder's own duration up to a bound, so clocks need not agree. The Lease is watched, not polled, and
 released on a clean stop, so that a successor takes over at once.
 
 Unlike client-go's, an election goes on after the lead was lost: the work stops, the process and its caches stay. A holder that comes
@@ -24,6 +24,12 @@ from msa.runtime.ports import LeaseLock, LeaseRecord, Now
 LEASE_SECONDS = 15
 RENEW_DEADLINE_SECONDS = 10.0
 """Without a renewal for so long the leader stops: well before anybody else may take over."""
+
+LONGEST_LEASE_SECONDS = 60
+"""Nobody waits longer for a holder that does not renew, whatever duration the Lease names: no release of ours asked for more than 15 s."""
+
+_MOST_TRANSITIONS = 2**31 - 1
+"""What the API server stores at most."""
 
 _RETRY_SECONDS = 2.0
 _JITTER = 1.2
@@ -177,7 +183,7 @@ class LeaderElector:
         self._observe(found, started)
         if found is not None and found.holder not in ("", self._identity):
             self._perhaps_ours = False
-            left = self._seen_at + found.duration_seconds - started
+            left = self._seen_at + min(found.duration_seconds, LONGEST_LEASE_SECONDS) - started
             if left > 0:
                 return left
         self._perhaps_ours = True
@@ -186,6 +192,7 @@ class LeaderElector:
             self._hold(await self._lock.create(taken), started)
         else:
             transitions = found.transitions + (found.holder != self._identity)
+            transitions = min(transitions, _MOST_TRANSITIONS)
             record = evolve(taken, transitions=transitions, resource_version=found.resource_version)
             self._hold(await self._lock.update(record), started)
         return None

@@ -284,6 +284,21 @@ async def test_a_lease_whose_holder_never_renews_is_taken_after_the_holders_own_
         tasks.cancel_scope.cancel()
 
 
+async def test_a_lease_of_whatever_duration_holds_an_election_up_for_a_minute_at_most() -> None:
+    lease = Lease()
+    lease.write(LeaseRecord("dead", 2**31 - 1, None, None, transitions=2**31 - 1))
+    two = Candidate(Lock(lease))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(two.run, "two")
+        await anyio.sleep(59)
+        assert not two.leads()
+        await anyio.sleep(3)
+        assert two.leads()
+        tasks.cancel_scope.cancel()
+    assert lease.stored is not None
+    assert lease.stored.transitions == 2**31 - 1, "an API server refuses a greater number"
+
+
 async def test_a_label_on_the_lease_does_not_cost_the_lead() -> None:
     lease = Lease()
     one = Candidate(Lock(lease))
