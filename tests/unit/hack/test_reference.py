@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 
 from hack import generate
 from hack.reference import reasons
@@ -20,6 +21,10 @@ from hack.reference.text import page, table
 from hack.reference.words import ADDON, FAN_OUT, TROUBLES, Entry, explained
 from msa.cli import agent, manager
 from msa.cli.main import cli
+from msa.policy import status
+from msa.policy.fanout_status import ALL_ACCOUNTS, ALL_TOKENS
+from msa.policy.ignored_fields import FIELDS_IGNORED
+from msa.policy.profiles import COPY_REFUSED
 
 _ROOT = Path(__file__).parents[3]
 _METRIC = re.compile(r"(msa|workqueue|controller_runtime|rest_client|leader_election|reflector)_[a-z_]+")
@@ -229,3 +234,10 @@ def _rows(title: str) -> list[str]:
         if part.startswith(title)
     )
     return [line.split("|")[1] for line in part.splitlines() if line.startswith("|")][2:]
+
+
+def test_kubectl_explain_names_every_type_of_condition() -> None:
+    schema = yaml.safe_load(Path("manifests/crd/schema.yaml").read_text(encoding="utf-8"))
+    explained = schema["properties"]["status"]["properties"]["conditions"]["description"]
+    types = {*status.OURS, FIELDS_IGNORED, COPY_REFUSED, ALL_ACCOUNTS, ALL_TOKENS}
+    assert sorted(name for name in types if name not in explained) == []
