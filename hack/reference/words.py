@@ -64,7 +64,7 @@ TROUBLES = {
     ),
     "ServiceAccountConflict": Entry(
         "a ServiceAccount of that name on the managed cluster is not the addon's, or belongs to another program as well: another owner, "
-        "or the mark of a program that applies it. No token is issued for it, and one that was is removed from the Secret",
+        "a program that applies it (server-side, or known by its label or annotation). No token is issued for it, and one that was is removed from the Secret",
         "choose another name for the ManagedServiceAccount, or do what the message says",
     ),
     "ServiceAccountTerminating": Entry(

@@ -26,7 +26,7 @@ from msa.agent.sweep import TokenSweep
 from msa.agent.telemetry import CacheCollector, Telemetry
 from msa.agent.writes import HubWrites, ManagedWrites, TokenReviews
 from msa.api import names
-from msa.api.core import Credential, Secret, ServiceAccount
+from msa.api.core import Credential, Secret, ServiceAccount, StoredServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, StoredIdentity
 from msa.kube import credentials
 from msa.kube.candidate import candidate
@@ -105,7 +105,7 @@ class _Sources:
 
     identities: Resource[StoredIdentity]
     secrets: Resource[Secret]
-    accounts: Resource[ServiceAccount]
+    accounts: Resource[StoredServiceAccount]
     reviews: Resource[ServiceAccount]
     anchors: Resource[ConfigMap]
     deployments: Resource[ConfigMap]
@@ -122,7 +122,7 @@ class _Sources:
         return cls(
             identities=Resource(hub, identities, StoredIdentity),
             secrets=Resource(hub, Selection("", "v1", "secrets", there, labels=labels), Secret),
-            accounts=Resource(managed, accounts, ServiceAccount),
+            accounts=Resource(managed, accounts, StoredServiceAccount),
             reviews=Resource(
                 managed, Selection("authentication.k8s.io", "v1", "tokenreviews"), ServiceAccount
             ),

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from msa.agent.keyset import KeySet
 from msa.agent.ports import SecretContent
 from msa.api import names
-from msa.api.core import Credential, Marks, Secret, ServiceAccount
+from msa.api.core import Credential, Marks, Secret, ServiceAccount, StoredServiceAccount
 from msa.api.durations import parse_rfc3339
 from msa.api.jwt import Malformed, parse
 from msa.api.managedserviceaccount import (
@@ -32,7 +32,7 @@ from msa.api.managedserviceaccount import (
 )
 from msa.api.meta import Condition, ObjectMeta, OwnerReference
 from msa.api.token import Claims, TokenFacts
-from msa.policy.ownership import APPLIERS, is_labelled
+from msa.policy.ownership import MARKS, appliers, is_labelled
 
 _COPY_LABELS = {**names.MANAGED_LABELS, names.LABEL_SYNCED_FROM: ""}
 """Shared by all copies for ClusterProfiles; whose they are does not matter here."""
@@ -118,21 +118,22 @@ def written(
     )
 
 
-def slim_account(account: ServiceAccount) -> ServiceAccount:
+def slim_account(account: StoredServiceAccount) -> ServiceAccount:
     """What is kept of a ServiceAccount: who it is, what it hangs on, and what proves it ours or somebody else's."""
     stored = account.metadata
     kept = _identity_of(stored)
-    annotations = (names.ANNOTATION_OWNER_UID, *APPLIERS)
+    annotations = (names.ANNOTATION_OWNER_UID, *MARKS)
     return ServiceAccount(
         replace(
             kept,
             deletion_timestamp=stored.deletion_timestamp,
             finalizers=stored.finalizers if stored.deletion_timestamp is not None else (),
-            labels=_with_marks(kept.labels, stored.labels, APPLIERS),
+            labels=_with_marks(kept.labels, stored.labels, MARKS),
             # The label proves it ours: 10,000 copies of what would prove it besides are megabytes.
-            annotations=_with_marks(None, stored.annotations, APPLIERS if kept.labels else annotations),
+            annotations=_with_marks(None, stored.annotations, MARKS if kept.labels else annotations),
             owner_references=_shared_owners(stored.owner_references),
-        )
+        ),
+        tuple(intern(manager[:_LONGEST_MARK]) for manager in appliers(stored.managed_fields)),
     )
 
 

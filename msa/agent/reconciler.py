@@ -24,7 +24,6 @@ from msa.agent.tokens import TokenWriter
 from msa.api import names
 from msa.api.core import Credential, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status
-from msa.api.meta import ObjectMeta
 from msa.policy import status
 from msa.policy.ephemeral import end_of_life
 from msa.policy.ownership import claims_of_others, is_labelled, owns_account, owns_secret, refused_name
@@ -216,7 +215,7 @@ class TokenReconciler:
             identity.metadata.uid,
             str(identity.metadata.generation),
             *self.anchor.uids,
-            *(_facts(account.metadata) if account is not None else ()),
+            *(_facts(account) if account is not None else ()),
             credential.metadata.resource_version if credential is not None else "",
         )
 
@@ -324,11 +323,11 @@ class TokenReconciler:
                 self.observer.limited(identity, type_, message)
 
 
-def _facts(account: ObjectMeta) -> tuple[str, ...]:
+def _facts(account: ServiceAccount) -> tuple[str, ...]:
     """What an attempt depends on of an account."""
-    owners = (owner.uid for owner in account.owner_references)
-    marks = claims_of_others(account)
-    return (account.uid, str(is_labelled(account)), str(account.deletion_timestamp), *owners, *marks)
+    metadata, claims = account.metadata, claims_of_others(account)
+    owners = (owner.uid for owner in metadata.owner_references)
+    return (metadata.uid, str(is_labelled(metadata)), str(metadata.deletion_timestamp), *owners, *claims)
 
 
 def _said(status_: Status) -> Status:

@@ -11,14 +11,14 @@ from msgspec import Raw, Struct
 
 from msa.agent import bodies
 from msa.agent.anchor import Anchor
-from msa.agent.ingest import CredentialIngest, slim_identity
+from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.ports import SecretContent, StoredSecret
 from msa.agent.sweep import HeldToken
 from msa.api import names
-from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount
+from msa.api.core import Credential, IssuedToken, Secret, ServiceAccount, StoredServiceAccount
 from msa.api.durations import parse_rfc3339
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status, StoredIdentity
-from msa.api.meta import ObjectMeta, Timed
+from msa.api.meta import FieldsEntry, ObjectMeta, Timed
 from msa.api.token import Token
 from msa.policy.rotation import Request
 from msa.runtime.errors import Conflict, NotFound
@@ -70,14 +70,8 @@ class _TokenRequest(Struct, frozen=True):
         return "<TokenRequest: hidden>"
 
 
-class _ManagedFields(Struct, frozen=True, rename={"fields": "fieldsV1"}):
-    manager: str = ""
-    time: str = ""
-    fields: Raw = Raw(b"{}")
-
-
 class _OwnedMeta(Struct, frozen=True, rename="camel"):
-    managed_fields: tuple[_ManagedFields, ...] = ()
+    managed_fields: tuple[FieldsEntry, ...] = ()
 
 
 class _Owned(Struct, frozen=True):
@@ -94,14 +88,14 @@ class ManagedWrites:
 
     async def create_account(self, identity: ManagedServiceAccount) -> ServiceAccount:
         body = bodies.service_account(identity, self.anchor.owners)
-        return await self.accounts.create(body, into=ServiceAccount)
+        return slim_account(await self.accounts.create(body, into=StoredServiceAccount))
 
     async def read_account(self, name: str) -> ServiceAccount:
-        return await self.accounts.get(name, into=ServiceAccount)
+        return slim_account(await self.accounts.get(name, into=StoredServiceAccount))
 
     async def mark_account(self, account: ServiceAccount, identity: ManagedServiceAccount) -> ServiceAccount:
         body = bodies.service_account_marks(identity, account, self.anchor.owners)
-        return await self.accounts.patch(account.metadata.name, body, into=ServiceAccount)
+        return slim_account(await self.accounts.patch(account.metadata.name, body, into=StoredServiceAccount))
 
     async def delete_account(self, account: ServiceAccount) -> None:
         stored = account.metadata

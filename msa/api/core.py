@@ -5,12 +5,29 @@ from datetime import datetime
 from attrs import frozen
 from msgspec import Struct
 
-from msa.api.meta import ObjectMeta
+from msa.api.meta import FieldsEntry, ObjectMeta
 from msa.api.token import Claims, Token, TokenFacts
 
 
-class ServiceAccount(Struct, frozen=True, gc=False, rename="camel"):
+class AccountMeta(ObjectMeta, frozen=True, gc=False, rename="camel"):
+    managed_fields: tuple[FieldsEntry, ...] = ()
+
+
+class StoredServiceAccount(Struct, frozen=True, gc=False):
+    """A ServiceAccount as it comes over the wire."""
+
+    metadata: AccountMeta
+
+
+class ServiceAccount(Struct, frozen=True, gc=False):
+    """What is kept of one.
+
+    Attributes:
+        appliers: field managers that apply it as theirs.
+    """
+
     metadata: ObjectMeta
+    appliers: tuple[str, ...] = ()
 
 
 class Secret(Struct, frozen=True, gc=False, rename="camel"):

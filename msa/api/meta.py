@@ -4,7 +4,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import get_type_hints
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import force_setattr
 
 from msa.api.durations import clamped
@@ -61,6 +61,21 @@ class ObjectMeta(Timed, frozen=True, gc=False, rename="camel"):
     def annotation(self, key: str) -> str:
         """The annotation's value, empty where it is not set."""
         return self.annotations.get(key, "") if self.annotations else ""
+
+
+class FieldsEntry(Struct, frozen=True, gc=False, rename={"fields": "fieldsV1"}):
+    """One entry of metadata.managedFields: who wrote which fields, and how. Decoded by those alone who ask for it.
+
+    Attributes:
+        operation: Apply for server-side apply, Update for any other write.
+        time: RFC 3339.
+        fields: a tree of field names.
+    """
+
+    manager: str = ""
+    operation: str = ""
+    time: str = ""
+    fields: Raw = Raw(b"{}")
 
 
 class Condition(Timed, frozen=True, gc=False, rename="camel"):

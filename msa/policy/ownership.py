@@ -1,31 +1,45 @@
 """What is ours to change, proved on the object alone; never by a ManagedServiceAccount's status, which a tenant may write."""
 
+from collections.abc import Iterable
 from typing import Final
 
+import msgspec
 from attrs import frozen
+from msgspec import Raw
 
 from msa.api import names
 from msa.api.core import Credential, Marks, ServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.api.meta import ObjectMeta
+from msa.api.meta import FieldsEntry, ObjectMeta
 
 OWNERS: Final = (("ConfigMap", names.ANCHOR), ("ServiceAccount", names.AGENT_SERVICE_ACCOUNT))
 """Kind and name of the two objects that each of our ServiceAccounts hangs on."""
 
-APPLIERS: Final = frozenset(
+MARKS: Final = frozenset(
     (
+        "addonmanager.kubernetes.io/mode",
         "app.kubernetes.io/managed-by",
+        "applyset.kubernetes.io/part-of",
+        "apps.open-cluster-management.io/hosting-subscription",
         "argocd.argoproj.io/instance",
         "argocd.argoproj.io/tracking-id",
+        "config.k8s.io/owning-inventory",
+        "configmanagement.gke.io/managed",
         "helm.toolkit.fluxcd.io/name",
+        "kapp.k14s.io/app",
         "kubectl.kubernetes.io/last-applied-configuration",
         "kustomize.toolkit.fluxcd.io/name",
         "meta.helm.sh/release-name",
+        "objectset.rio.cattle.io/id",
         "olm.owner",
     )
 )
-"""Labels and annotations by which programs mark what they apply: we set none of them."""
+"""Labels and annotations by which programs mark what they apply other than server-side: we set none of them."""
 
+_APPLY: Final = "Apply"
+_ATTACHED: Final = frozenset(("f:secrets", "f:imagePullSecrets"))
+_ATTACHED_ANNOTATIONS: Final = "f:openshift.io/"
+"""What clusters attach to every account; OpenShift's controller of pull secrets does so server-side."""
 
 SHARED_ACCOUNTS: Final = frozenset(("default", "builder", "deployer", "pipeline"))
 """Kubernetes and OpenShift create them in every namespace, for pods that ask for no other: they are not adopted."""
@@ -63,34 +77,60 @@ def owns_account(identity: ManagedServiceAccount, account: ServiceAccount) -> bo
     """Our label, or, where it was lost, our annotation with this identity's UID; and nobody else's mark."""
     owner = account.metadata.annotation(names.ANNOTATION_OWNER_UID)
     made = is_labelled(account.metadata) or owner == identity.metadata.uid != ""
-    return made and not claims_of_others(account.metadata)
+    return made and not claims_of_others(account)
 
 
 def may_delete(account: ServiceAccount) -> bool:
     """Whether it was made for an identity, whichever, and nobody else's since."""
     metadata = account.metadata
     made = is_labelled(metadata) or metadata.annotation(names.ANNOTATION_OWNER_UID) != ""
-    return made and metadata.name != names.AGENT_SERVICE_ACCOUNT and not claims_of_others(metadata)
+    return made and metadata.name != names.AGENT_SERVICE_ACCOUNT and not claims_of_others(account)
 
 
-def claims_of_others(metadata: ObjectMeta) -> tuple[str, ...]:
+def appliers(entries: Iterable[FieldsEntry]) -> tuple[str, ...]:
+    """Field managers that apply an account as theirs, server-side: whatever the program, it leaves that trace (docs/adr/0011).
+
+    Not so whoever writes a label or an annotation (`kubectl label`, `annotate`, `edit`, `patch`), nor what clusters attach to every account.
+    """
+    found = (
+        entry.manager
+        for entry in entries
+        if entry.operation == _APPLY and entry.manager != names.FIELD_MANAGER and _claims(entry.fields)
+    )
+    return tuple(sorted(set(found)))
+
+
+def _claims(fields: Raw) -> bool:
+    """Whether these are more than a cluster attaches; a tree that cannot be read is."""
+    try:
+        tree = msgspec.json.decode(fields, type=dict[str, Raw])
+        metadata = msgspec.json.decode(tree.pop("f:metadata", b"{}"), type=dict[str, Raw])
+        annotations = msgspec.json.decode(metadata.pop("f:annotations", b"{}"), type=dict[str, Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+    written = (key for key in annotations if key != "." and not key.startswith(_ATTACHED_ANNOTATIONS))
+    return bool(tree.keys() - _ATTACHED or metadata or tuple(written))
+
+
+def claims_of_others(account: ServiceAccount) -> tuple[str, ...]:
     """What shows that somebody else has, or applies, an object of ours too: it is not ours from then on, whatever its label.
 
     Another owner would keep it when the addon leaves, or delete it while its identity lives; and another applier, such as OCM with an
     addon of that name, gives it rights that are not meant for the identity.
     """
+    metadata = account.metadata
     others = tuple(
         f"ownerReference to {owner.kind} {owner.name}"
         for owner in metadata.owner_references
         if (owner.kind, owner.name) not in OWNERS
     )
-    marks = ((metadata.labels or {}).keys() | (metadata.annotations or {}).keys()) & APPLIERS
-    return (*others, *sorted(marks))
+    marks = ((metadata.labels or {}).keys() | (metadata.annotations or {}).keys()) & MARKS
+    return (*others, *sorted(marks), *(f"applied by {manager}" for manager in account.appliers))
 
 
 def refused_account(account: ServiceAccount) -> Refusal:
     namespace, name = account.metadata.namespace, account.metadata.name
-    if claims := claims_of_others(account.metadata):
+    if claims := claims_of_others(account):
         return Refusal(
             "ServiceAccountConflict",
             f"ServiceAccount {namespace}/{name} on the managed cluster belongs to another program as well ({', '.join(claims)[:300]}). "

@@ -177,6 +177,36 @@ def test_nor_does_one_of_an_addon_that_was_there_first_even_if_it_has_our_label(
     assert identities.account(addon, "work-manager") is not None
 
 
+def _apply_server_side(addon: Addon, name: str, manager: str, **content: object) -> None:
+    body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}, **content}
+    addon.managed.kubectl(
+        *("apply", "--server-side", f"--field-manager={manager}", "-n", addon.install_namespace, "-f", "-"),
+        stdin=json.dumps(body),
+    )
+
+
+def test_edits_of_people_and_of_the_cluster_leave_an_account_ours_and_what_applies_it_does_not(
+    addon: Addon,
+) -> None:
+    create(addon, "edited")
+    wait_ready(addon, "edited")
+    there = ("serviceaccount", "-n", addon.install_namespace, "edited")
+    addon.managed.kubectl("label", *there, "team=blue")
+    addon.managed.kubectl("annotate", *there, "note=kept")
+    addon.managed.kubectl("patch", *there, "-p", '{"automountServiceAccountToken":false}')
+    pulls = "openshift.io/image-registry-pull-secrets_service-account-controller"
+    _apply_server_side(addon, "edited", pulls, imagePullSecrets=[{"name": "registry"}])
+    before = token(addon, "edited")
+    _wait_looked_at(addon)
+    assert token(addon, "edited") == before != ""
+    marked = {"name": "edited", "labels": {"app": "installed"}}
+    _apply_server_side(addon, "edited", "installer", metadata=marked)
+    assert "applied by installer" in wait_refused(addon, "edited", "ServiceAccountConflict")
+    assert wait_until(lambda: token(addon, "edited") == "", PATIENCE, 0.1)
+    _apply_server_side(addon, "edited", "installer")
+    assert wait_until(lambda: token(addon, "edited") not in ("", before), PATIENCE, 0.1)
+
+
 def _wait_looked_at(addon: Addon) -> None:
     """What was deleted before this has been looked at: another identity has come and gone since."""
     create(addon, "passing")

@@ -5,15 +5,16 @@ from datetime import datetime
 
 import anyio
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from msa.agent import bodies
 from msa.agent.anchor import ConfigMap
 from msa.agent.ingest import slim_account
 from msa.api import names
-from msa.api.core import ServiceAccount
+from msa.api.core import AccountMeta, ServiceAccount, StoredServiceAccount
 from msa.api.managedserviceaccount import ManagedServiceAccount
-from msa.api.meta import ObjectMeta, OwnerReference
+from msa.api.meta import FieldsEntry, ObjectMeta, OwnerReference
 from msa.runtime.result import Key
 from msa.runtime.store import StoreWriter
 from tests.support import builders
@@ -196,15 +197,20 @@ async def test_nothing_is_created_any_more_once_both_owners_are_gone(world: Anch
 def test_what_is_kept_of_an_account_is_what_it_is_judged_by() -> None:
     owner = OwnerReference("work.open-cluster-management.io/v1", "AppliedManifestWork", "w", "uid")
     account = builders.account()
-    metadata = replace(
-        account.metadata,
+    applied = FieldsEntry("installer", "Apply", fields=Raw(b'{"f:metadata":{"f:labels":{"f:app":{}}}}'))
+    metadata = AccountMeta(
+        name="one",
+        managed_fields=(FieldsEntry("kubectl", "Update"), applied),
         owner_references=(owner,),
         annotations={"noise": "x", "meta.helm.sh/release-name": "r", names.ANNOTATION_OWNER_UID: "msa-uid"},
         labels={**(account.metadata.labels or {}), "app.kubernetes.io/managed-by": "Helm", "noise": "x"},
     )
-    kept = slim_account(ServiceAccount(metadata)).metadata
+    slim = slim_account(StoredServiceAccount(metadata))
+    kept = slim.metadata
+    assert slim.appliers == ("installer",)
+    assert type(kept) is ObjectMeta, "of managedFields nothing is kept"
     assert kept.owner_references == (owner,)
     assert kept.labels == {names.LABEL_MANAGED: "true", "app.kubernetes.io/managed-by": "Helm"}
     assert kept.annotations == {"meta.helm.sh/release-name": "r"}
-    unlabelled = slim_account(ServiceAccount(replace(metadata, labels=None))).metadata
+    unlabelled = slim_account(StoredServiceAccount(replace(metadata, labels=None))).metadata
     assert unlabelled.annotation(names.ANNOTATION_OWNER_UID) == "msa-uid"

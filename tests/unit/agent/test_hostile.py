@@ -15,7 +15,7 @@ from msa.agent import bodies
 from msa.agent.ingest import CredentialIngest, slim_account, slim_identity
 from msa.agent.keyset import KeySet
 from msa.api import names
-from msa.api.core import Credential, Secret, ServiceAccount
+from msa.api.core import Credential, Secret, ServiceAccount, StoredServiceAccount
 from msa.api.jwt import Malformed, parse
 from msa.api.managedserviceaccount import ManagedServiceAccount, Status, StoredIdentity
 from msa.policy import ownership, status
@@ -76,7 +76,7 @@ def test_any_secret_is_judged_and_reported_on(data: st.DataObject) -> None:
 @_CALM
 @given(data=st.data())
 def test_any_service_account_is_judged_and_reported_on(data: st.DataObject) -> None:
-    stored = _decoded(ServiceAccount, data)
+    stored = _decoded(StoredServiceAccount, data)
     if stored is not None:
         _judge(builders.identity(), slim_account(stored), builders.credential())
 

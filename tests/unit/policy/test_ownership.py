@@ -2,15 +2,17 @@ import shlex
 from typing import Any
 
 import pytest
+from msgspec import Raw
 from msgspec.structs import replace
 
 from msa.api import names
 from msa.api.core import ServiceAccount
 from msa.api.managedserviceaccount import ServiceAccountRef, Status, TokenSecretRef
-from msa.api.meta import ObjectMeta, OwnerReference
+from msa.api.meta import FieldsEntry, ObjectMeta, OwnerReference
 from msa.policy.ownership import (
     OWNERS,
     SHARED_ACCOUNTS,
+    appliers,
     is_labelled,
     may_delete,
     owns_account,
@@ -134,6 +136,44 @@ def test_nobody_is_advised_to_adopt_the_account_that_all_pods_share() -> None:
         assert "Choose another name" in refused_account(shared).message
 
 
+_LABELLED = '{"f:metadata":{"f:labels":{"f:app":{}}}}'
+
+
+@pytest.mark.parametrize(
+    ("manager", "operation", "fields", "applies"),
+    [
+        pytest.param("kubectl", "Apply", _LABELLED, True, id="kubectl apply --server-side"),
+        pytest.param("kustomize-controller", "Apply", _LABELLED, True, id="Flux"),
+        pytest.param("any", "Apply", '{"f:automountServiceAccountToken":{}}', True, id="a field of its own"),
+        pytest.param("any", "Apply", '{"f:metadata":{"f:ownerReferences":{}}}', True, id="an owner"),
+        pytest.param("any", "Apply", '{"f:metadata":{"f:annotations":{"f:x":{}}}}', True, id="an annotation"),
+        pytest.param("any", "Apply", "[]", True, id="no tree"),
+        pytest.param("any", "Apply", '{"f:a":' * 2000 + "{}" + "}" * 2000, True, id="deep"),
+        pytest.param("kubectl-label", "Update", _LABELLED, False, id="kubectl label"),
+        pytest.param("kubectl-edit", "Update", '{"f:secrets":{}}', False, id="kubectl edit"),
+        pytest.param(names.FIELD_MANAGER, "Apply", _LABELLED, False, id="ourselves"),
+        pytest.param("any", "Apply", "{}", False, id="nothing"),
+        pytest.param(
+            "openshift.io/image-registry-pull-secrets_service-account-controller",
+            "Apply",
+            '{"f:imagePullSecrets":{"k:{}":{}},"f:secrets":{},'
+            '"f:metadata":{"f:annotations":{".":{},"f:openshift.io/internal-registry-pull-secret-ref":{}}}}',
+            False,
+            id="OpenShift's pull secrets",
+        ),
+    ],
+)
+def test_an_account_that_a_program_applies_server_side_is_that_programs_and_an_edit_leaves_it_ours(
+    manager: str, operation: str, fields: str, *, applies: bool
+) -> None:
+    found = appliers([FieldsEntry(manager, operation, fields=Raw(fields.encode()))])
+    assert found == ((manager,) if applies else ())
+    stored = replace(account(), appliers=found)
+    assert owns_account(identity(), stored) is not applies
+    assert may_delete(stored) is not applies
+    assert (f"applied by {manager}" in refused_account(stored).message) is applies
+
+
 @pytest.mark.parametrize(
     ("marks", "claim"),
     [
@@ -146,7 +186,7 @@ def test_nobody_is_advised_to_adopt_the_account_that_all_pods_share() -> None:
         ({"annotations": {"argocd.argoproj.io/tracking-id": "a"}}, "argocd.argoproj.io/tracking-id"),
     ],
 )
-def test_our_label_is_no_proof_against_another_owner_or_applier(marks: dict[str, Any], claim: str) -> None:
+def test_our_label_is_no_proof_against_another_owner_or_mark(marks: dict[str, Any], claim: str) -> None:
     """What is deployed later under the name of an identity's account is bound to rights that are not meant for the identity."""
     shared = ServiceAccount(replace(account().metadata, **marks))
     assert not owns_account(identity(), shared)
