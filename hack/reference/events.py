@@ -62,7 +62,8 @@ or changed, `Withdrawn` (Normal) from how many it was removed, and why, `Removal
 
 _PROFILES = """\
 From the manager, with the feature gate ClusterProfile, once for each cause ([clusterprofile.md](../clusterprofile.md) tells what to do). Without the gate, a label that asks for copies is told by a Warning `FieldsIgnored`, as
-are `spec.placementRef` and `spec.rollout` in a managed cluster's namespace:"""
+are `spec.placementRef` and `spec.rollout` in a managed cluster's namespace. On a ClusterProfile, `RemovalHeld` (Warning) says that copies or `accessProviders` would be
+deleted with most others though nobody saw why ([MsaRemovalsHeld](../runbooks/MsaRemovalsHeld.md)):"""
 
 _READY = """\
 From the manager, when it writes `Ready` because the agent cannot ([who writes Ready](../operations.md#who-writes-ready)); a Normal one,

@@ -44,25 +44,30 @@ _WORKERS = 4
 
 @frozen
 class SetInformers:
-    """Of cluster sets and their bindings: the fan-out goes by them, and so do copies of credentials."""
+    """Of cluster sets and their bindings: the fan-out goes by them, and so do copies of credentials.
+
+    Attributes:
+        causes: what was seen to happen to them, told before all others.
+    """
 
     sets: Informer[ManagedClusterSet]
     bindings: Informer[ManagedClusterSetBinding]
+    causes: Causes
 
     @classmethod
     def of(cls, common: Common) -> "SetInformers":
         version, indexes = clusterset.SETS_VERSION, {BINDINGS_BY_NAMESPACE: by_namespace}
-        return cls(
-            _informer(common, version, "managedclustersets", ManagedClusterSet, keep_set),
-            _informer(
-                common,
-                version,
-                "managedclustersetbindings",
-                ManagedClusterSetBinding,
-                keep_set_binding,
-                indexes=indexes,
-            ),
+        sets = _informer(common, version, "managedclustersets", ManagedClusterSet, keep_set)
+        kind = "managedclustersetbindings"
+        bindings = _informer(
+            common, version, kind, ManagedClusterSetBinding, keep_set_binding, indexes=indexes
         )
+        causes = Causes(sets.store, bindings.store)
+        common.identities.subscribe(causes.identity)
+        common.clusters.subscribe(causes.cluster)
+        sets.subscribe(causes.cluster_set)
+        bindings.subscribe(causes.binding)
+        return cls(sets, bindings, causes)
 
     @property
     def caches(self) -> ClusterSets:
@@ -84,24 +89,18 @@ def part(common: Common, groups: SetInformers, gates: FeatureGates) -> Part:
     triggers = Triggers(caches, queue)
     identities.subscribe(triggers.identity)
     clusters.subscribe(triggers.cluster)
-    causes = Causes(sets.store, bindings.store)
-    identities.subscribe(causes.identity)
-    clusters.subscribe(causes.cluster)
-    sets.subscribe(causes.cluster_set)
-    bindings.subscribe(causes.binding)
-    decisions.subscribe(causes.decision)
+    decisions.subscribe(groups.causes.decision)
     sets.subscribe(triggers.cluster_set)
     bindings.subscribe(triggers.binding)
     decisions.subscribe(triggers.decision)
     metrics.registry.register(FanOutCollector(identities.store))
     freshness, writes = Freshness(), IdentityWrites(common.stored)
     telemetry = FanOutTelemetry(metrics, common.recorder)
-    fresh = _fresh(common)
     reconciler = FanOutReconciler(
         caches,
         writes,
         Children(writes, telemetry, wall_clock, Backoff(common.rng)),
-        Departures(caches, causes, fresh, telemetry, common.hub.server_time),
+        Departures(caches, groups.causes, fresh_reads(common), telemetry, common.hub.server_time),
         freshness,
         telemetry,
         now=wall_clock,
@@ -130,30 +129,35 @@ def _decisions(common: Common) -> Informer[PlacementDecision]:
     return _informer(common, version, "placementdecisions", PlacementDecision, keep_decision, indexes=indexes)
 
 
-def _fresh(common: Common) -> FreshReads:
+def fresh_reads(common: Common) -> FreshReads:
     """Clusters and sets as they are stored: of them nothing is left out that tells who belongs."""
-    hub, version = common.hub, clusterset.SETS_VERSION
+    hub, group, version = common.hub, cluster_api.GROUP, clusterset.SETS_VERSION
+    ours = (names.GROUP, names.STORAGE_VERSION, names.PLURAL)
+
+    def clusters(name: str) -> Resource[ManagedCluster]:
+        return Resource(hub, Selection(group, "v1", "managedclusters", fields=_named(name)), ManagedCluster)
+
+    def bindings(namespace: str) -> Resource[ManagedClusterSetBinding]:
+        selection = Selection(group, version, "managedclustersetbindings", namespace)
+        return Resource(hub, selection, ManagedClusterSetBinding)
 
     def named(key: Key) -> Resource[Any]:
         namespace, _, name = key.partition("/")
-        group = (names.GROUP, names.STORAGE_VERSION, names.PLURAL)
-        return Resource(
-            hub, Selection(*group, namespace, fields=f"metadata.name={name}"), StoredFleetIdentity
-        )
+        return Resource(hub, Selection(*ours, namespace, fields=_named(name)), StoredFleetIdentity)
 
+    decisions = Selection(group, clusterset.DECISIONS_VERSION, "placementdecisions")
     return FreshReads(
-        Resource(hub, Selection(cluster_api.GROUP, "v1", "managedclusters"), ManagedCluster),
-        Resource(hub, Selection(cluster_api.GROUP, version, "managedclustersets"), ManagedClusterSet),
-        Resource(
-            hub, Selection(cluster_api.GROUP, version, "managedclustersetbindings"), ManagedClusterSetBinding
-        ),
-        Resource(
-            hub,
-            Selection(cluster_api.GROUP, clusterset.DECISIONS_VERSION, "placementdecisions"),
-            PlacementDecision,
-        ),
+        clusters,
+        Resource(hub, Selection(group, version, "managedclustersets"), ManagedClusterSet),
+        bindings,
+        Resource(hub, decisions, PlacementDecision),
         named,
     )
+
+
+def _named(name: str) -> str:
+    """A field selector; "" for all."""
+    return f"metadata.name={name}" if name else ""
 
 
 def _informer(

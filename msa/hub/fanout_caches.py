@@ -112,10 +112,6 @@ class FanOutCaches:
             return reach.not_decided(namespace, placement.name, bound)
         return Reach(reach.picked(decisions) & bound, bound)
 
-    def groups_of(self, namespace: str) -> Sequence[str]:
-        """Names of the sets that are bound to a namespace."""
-        return [item.spec.cluster_set for item in self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace)]
-
     def child_count(self) -> int:
         """How many children there are on the hub."""
         return self.identities.count(CHILDREN, "")

@@ -1,6 +1,6 @@
-"""When something was last seen to happen that takes children away: a binding deleted, a cluster relabelled, a Placement decided anew.
+"""When something was last seen to happen that takes children, or copies of credentials, away.
 
-What is only missing from a full list, or was so at the start, is not among them: see `policy.removal`.
+A binding was deleted, a cluster relabelled, a Placement decided anew. What is only missing from a full list, or was so at the start, is not among them: see `policy.removal`.
 """
 
 import math
@@ -14,6 +14,7 @@ from attrs import field, frozen
 from msa.api.cluster import ManagedCluster
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding, PlacementDecision
 from msa.api.fleet_identity import FleetIdentity
+from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE
 from msa.policy import reach
 from msa.runtime.result import Key
 from msa.runtime.store import Change, Store, key_of
@@ -46,7 +47,7 @@ class Causes:
             self._note("origin", change.key)
 
     def binding(self, change: Change[ManagedClusterSetBinding]) -> None:
-        if _is_seen(change) and (_is_ending(change) or _has_other_spec(change)):
+        if _is_seen(change) and (_is_ending(change) or _has_other_spec(change) or _is_refused_now(change)):
             self._note("binding", change.latest.metadata.namespace)
 
     def cluster_set(self, change: Change[ManagedClusterSet]) -> None:
@@ -56,6 +57,10 @@ class Causes:
     def cluster(self, change: Change[ManagedCluster]) -> None:
         """It was detached, or is in other sets now; all else that is written of it says nothing."""
         old, new = change.old, change.new
+        if new is not None:
+            self._seen.pop(("detachment", change.key), None)
+        elif _is_seen(change):
+            self._note("detachment", change.key)
         left = new is None or (old is not None and (old.belongs != new.belongs or self._is_moved(old, new)))
         if _is_seen(change) and left:
             self._note("cluster", change.latest.metadata.name)
@@ -65,14 +70,10 @@ class Causes:
         if _is_seen(change) and (old is None or new is None or old.status != new.status):
             self._note("decision", change.latest.metadata.namespace)
 
-    def unbound(self, namespace: str, groups: Iterable[str], cluster: str) -> float:
-        """When something was last seen that takes a cluster out of what a namespace may use; -inf for never.
-
-        Args:
-            namespace: of the origin.
-            groups: names of the sets that are or were bound there.
-            cluster: that is out.
-        """
+    def unbound(self, namespace: str, cluster: str) -> float:
+        """When something was last seen that takes a cluster out of what a namespace may use; -inf for never."""
+        bound = self.bindings.by_index(BINDINGS_BY_NAMESPACE, namespace)
+        groups = [item.spec.cluster_set for item in bound]
         about = [("binding", namespace), ("cluster", cluster), *(("set", group) for group in groups)]
         return self._latest(about)
 
@@ -84,6 +85,10 @@ class Causes:
     def deleted(self, key: Key) -> bool:
         """Whether the deletion of an origin that is gone was seen."""
         return ("deletion", key) in self._seen
+
+    def detached(self, cluster: str) -> bool:
+        """Whether the deletion of a cluster that is gone was seen."""
+        return ("detachment", cluster) in self._seen
 
     def _latest(self, about: Iterable[tuple[str, str]]) -> float:
         return max((self._seen.get(each, -math.inf) for each in about), default=-math.inf)
@@ -105,6 +110,10 @@ def _is_seen(change: Change[Any]) -> bool:
 
 def _is_ending(change: Change[Any]) -> bool:
     return change.new is None or change.new.metadata.deletion_timestamp is not None
+
+
+def _is_refused_now(change: Change[ManagedClusterSetBinding]) -> bool:
+    return change.new is not None and change.new.is_refused and not (change.old and change.old.is_refused)
 
 
 def _has_other_spec(change: Change[Any]) -> bool:

@@ -146,8 +146,7 @@ class Departures:
         """When something was last seen that takes this cluster out."""
         if cluster in where.bound:
             return self.causes.unpicked(origin, cluster)
-        namespace = origin.metadata.namespace
-        return self.causes.unbound(namespace, self.caches.groups_of(namespace), cluster)
+        return self.causes.unbound(origin.metadata.namespace, cluster)
 
     def _is_released(self, key: Key, origin: FleetIdentity) -> bool:
         """Whether somebody said so since all of them are out of place."""

@@ -3,8 +3,9 @@
 import anyio
 from attrs import frozen
 
-from msa.api.cluster import ManagedCluster
 from msa.api.clusterprofile import ClusterProfile
+from msa.hub.fanout_causes import Causes
+from msa.hub.profile_departures import Departures, Doubt, FreshHub
 from msa.hub.profile_ports import ProfileHub, ProfileObserver
 from msa.hub.profiles import REFUSED_SECONDS, ProfileCaches
 from msa.policy.profiles import providers_to_publish
@@ -21,14 +22,26 @@ class AccessReconciler:
     hub: ProfileHub
     freshness: Freshness
     observer: ProfileObserver
+    causes: Causes
+    fresh: FreshHub
+    departures: Departures
 
     async def __call__(self, key: Key) -> Result:
         profile = self.caches.profiles.get(key)
         if profile is None:
+            self.departures.forget(key)
             return Done()
         if not self.caches.groups.synced:
             return RequeueAfter(REFUSED_SECONDS)  # who may know the way cannot be told
-        providers = providers_to_publish(profile, self._cluster(profile))
+        name = profile.metadata.name
+        cluster = self.caches.clusters.get(name)
+        if cluster is None and not self.causes.detached(name):
+            return Done()  # it is only missing: OCM deletes the profile with the cluster
+        may_use = self.caches.may_use(profile.metadata.namespace, name)
+        providers = providers_to_publish(profile, cluster if may_use else None)
+        barred = providers is not None and cluster is not None and cluster.belongs and not may_use
+        if (seconds := await self._stays(key, profile, barred=barred)) is not None:
+            return RequeueAfter(seconds)
         if providers is None:
             return Done()
         try:
@@ -39,7 +52,12 @@ class AccessReconciler:
         self.observer.published(key, withdrawn=not providers)
         return Done()
 
-    def _cluster(self, profile: ClusterProfile) -> ManagedCluster | None:
-        """Whose way may be shown there."""
+    async def _stays(self, key: Key, profile: ClusterProfile, *, barred: bool) -> float | None:
+        """For how long the way is shown though no set with the cluster is bound there; None where it is not."""
         namespace, name = profile.metadata.namespace, profile.metadata.name
-        return self.caches.clusters.get(name) if self.caches.may_use(namespace, name) else None
+
+        async def stands() -> bool:
+            return not await self.fresh.may_use(namespace, name)
+
+        doubt = Doubt(profile, profile, self.causes.unbound(namespace, name), stands)
+        return (await self.departures.of(key, {name: doubt} if barred else {}, 1)).seconds

@@ -56,7 +56,10 @@ def keep_secret(secret: Secret) -> SecretFacts:
 
 def keep_profile(stored: StoredClusterProfile) -> ClusterProfile:
     """What is kept of a profile; providers of a shape that we do not know are somebody else's."""
-    metadata = replace(_slim(stored.metadata, (LABEL_MANAGER, LABEL_CLUSTER), ()), owner_references=())
+    metadata = replace(
+        _slim(stored.metadata, (LABEL_MANAGER, LABEL_CLUSTER), (names.ANNOTATION_RELEASE,)),
+        owner_references=(),
+    )
     return ClusterProfile(metadata, _access(stored))
 
 

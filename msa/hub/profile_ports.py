@@ -44,6 +44,14 @@ class ProfileObserver(Protocol):
 
     def deleted(self, copy: str) -> None: ...
 
+    def held(self, profile: ClusterProfile) -> None:
+        """What the profile has would be taken away with most of all, and nobody saw why."""
+        ...
+
+    def holding(self, kind: str, count: int) -> None:
+        """Of so many profiles or copies, what a profile has is held now: `copy` or `access`."""
+        ...
+
     def refused(self, identity: FleetIdentity, rejection: Rejection, *, repeated: bool) -> None:
         """A copy is not made; `repeated` where that was told before."""
         ...

@@ -5,12 +5,13 @@ from typing import Final
 
 from attrs import field, frozen
 
+from msa.api import names
 from msa.api.cluster import ManagedCluster
 from msa.api.clusterprofile import ClusterProfile, SecretFacts
 from msa.api.clusterset import ManagedClusterSet, ManagedClusterSetBinding
 from msa.api.fleet_identity import FleetIdentity
 from msa.hub.profiles import BY_NAME, BY_NAMESPACE, ProfileCaches
-from msa.policy.profiles import is_asked_for, made_for, represents
+from msa.policy.profiles import is_asked_for, is_our_access, made_for, represents
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Key
 from msa.runtime.store import Change, key_of
@@ -28,6 +29,10 @@ def name_of(kept: ClusterProfile | SecretFacts) -> tuple[str, ...]:
 
 def namespace_of(profile: ClusterProfile) -> tuple[str, ...]:
     return (profile.metadata.namespace,)
+
+
+def published_of(profile: ClusterProfile) -> tuple[str, ...]:
+    return ("",) if is_our_access(profile) else ()
 
 
 def cluster_of(copy: SecretFacts) -> tuple[str, ...]:
@@ -133,9 +138,10 @@ class ProfileTriggers:
             del self._asked[namespace]
 
 
-def _target(profile: ClusterProfile) -> tuple[str, bool]:
+def _target(profile: ClusterProfile) -> tuple[str, bool, str]:
     """What copies depend on; conditions and providers change more often."""
-    return profile.metadata.uid, represents(profile)
+    metadata = profile.metadata
+    return metadata.uid, represents(profile), metadata.annotation(names.ANNOTATION_RELEASE)
 
 
 def _lane(*, initial: bool) -> Lane:

@@ -20,6 +20,7 @@ from msa.hub.identity_notices import Notices
 from msa.hub.profile_ingest import keep_secret
 from msa.hub.profile_pace import Pace
 from msa.hub.profile_ports import ProfileHub, ProfileObserver
+from msa.hub.profile_removals import CopyRemovals
 from msa.policy import profiles
 from msa.policy.profiles import COPY_REFUSED, HUB_NAMESPACE, Reason, Rejection, Situation, Write
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, Forbidden, NotFound
@@ -32,6 +33,9 @@ BY_NAME: Final = "name"
 
 BY_NAMESPACE: Final = "namespace"
 """Index of profiles."""
+
+PUBLISHED: Final = "published"
+"""Index of profiles: under "" those whose way to the cluster we published."""
 
 REFUSED_SECONDS: Final = 60.0
 """How often something that is not ours is looked at again: it goes without telling us."""
@@ -81,6 +85,7 @@ class CopyReconciler:
     observer: ProfileObserver
     pace: Pace
     notices: Notices
+    removals: CopyRemovals
     _told: dict[Key, set[tuple[str, Rejection]]] = field(factory=dict, init=False)
     _unbound_since: dict[Key, float] = field(factory=dict, init=False)
 
@@ -88,11 +93,9 @@ class CopyReconciler:
         situation = self._gather(key)
         plan = profiles.plan(situation)
         attempt = _Attempt()
-        for copy in plan.surplus:
-            with attempt.going_on():
-                await self._drop(copy)
+        waits = await self._clear(key, situation, attempt)
         now = anyio.current_time()
-        waits = [wait for write in plan.writes if (wait := self.pace.wait(write.place, now)) > 0]
+        waits += [wait for write in plan.writes if (wait := self.pace.wait(write.place, now)) > 0]
         if due := [write for write in plan.writes if self.pace.wait(write.place, now) == 0]:
             with attempt.going_on():
                 await self._write_all(key, situation, due, attempt)
@@ -106,29 +109,44 @@ class CopyReconciler:
             raise attempt.problems[0]
         return _answer(rejections, waits)
 
+    async def _clear(self, key: Key, situation: Situation, attempt: "_Attempt") -> list[float]:
+        """Deletes copies that are out of place; seconds until others may be."""
+        gone, seconds = [*self.removals.at_once(situation)], None
+        with attempt.going_on():
+            checked, seconds = await self.removals.checked(key, situation)
+            gone += checked
+        for copy in gone:
+            with attempt.going_on():
+                await self._drop(copy)
+        return [seconds] if seconds is not None else []
+
     def _gather(self, key: Key) -> Situation:
         cluster, _, name = key.partition("/")
-        caches = self.caches
+        caches, causes = self.caches, self.removals.causes
         found = caches.profiles.by_index(BY_NAME, cluster)
+        copies = caches.copies.by_index(BY_NAME, f"{cluster}-{name}")
+        places = {item.metadata.namespace for item in found} | {item.metadata.namespace for item in copies}
+        member = caches.clusters.get(cluster)
         return Situation(
             cluster=cluster,
             name=name,
             identity=caches.identities.get(key),
-            member=caches.clusters.get(cluster),
+            member=member,
             source=caches.sources.get(key),
             profiles=found if caches.profiles.synced else None,
-            copies=caches.copies.by_index(BY_NAME, f"{cluster}-{name}"),
-            foreign=frozenset(
-                place
-                for item in found
-                if (place := item.metadata.namespace) != cluster and self._is_clusters(place)
-            ),
-            unbound=self._unbound(cluster, found) if caches.groups.synced else None,
+            copies=copies,
+            foreign=frozenset(place for place in places if place != cluster and self._is_clusters(place)),
+            unbound=self._unbound(member, places) if caches.groups.synced else None,
+            identity_deleted=causes.deleted(key),
+            cluster_deleted=causes.detached(cluster),
         )
 
-    def _unbound(self, cluster: str, found: Iterable[ClusterProfile]) -> frozenset[str]:
-        places = (item.metadata.namespace for item in found)
-        return frozenset(place for place in places if not self.caches.may_use(place, cluster))
+    def _unbound(self, member: ManagedCluster | None, places: Iterable[str]) -> frozenset[str]:
+        """Where no set with the cluster is bound: of a cluster that is missing that cannot be told."""
+        if member is None:
+            return frozenset()
+        name = member.metadata.name
+        return frozenset(place for place in places if not self.caches.may_use(place, name))
 
     def _is_clusters(self, namespace: str) -> bool:
         """Whether it is an accepted cluster's own: the agents of others have no rights anywhere."""

@@ -1,6 +1,7 @@
 """What the manager does for ClusterProfiles, put together: the one place of it that knows `kube`."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TypeVar
 
 from attrs import frozen
@@ -9,17 +10,28 @@ from msa.api import clusterprofile as profile_api
 from msa.api import names
 from msa.api.clusterprofile import ClusterProfile, SecretFacts, StoredClusterProfile
 from msa.api.core import Secret
-from msa.hub.fanout_app import SetInformers
+from msa.hub.fanout_app import SetInformers, fresh_reads
+from msa.hub.fanout_causes import Causes
 from msa.hub.identity_notices import Notices
 from msa.hub.identity_writes import IdentityWrites
+from msa.hub.leaving import Leavers
 from msa.hub.part import Common, Part
 from msa.hub.profile_access import AccessReconciler
+from msa.hub.profile_departures import Departures
 from msa.hub.profile_ingest import keep_profile, keep_secret
 from msa.hub.profile_pace import Pace
+from msa.hub.profile_removals import CopyRemovals
 from msa.hub.profile_telemetry import ProfileTelemetry
-from msa.hub.profile_triggers import BY_CLUSTER, ProfileTriggers, cluster_of, name_of, namespace_of
+from msa.hub.profile_triggers import (
+    BY_CLUSTER,
+    ProfileTriggers,
+    cluster_of,
+    name_of,
+    namespace_of,
+    published_of,
+)
 from msa.hub.profile_writes import ProfileWrites
-from msa.hub.profiles import BY_NAME, BY_NAMESPACE, CopyReconciler, ProfileCaches
+from msa.hub.profiles import BY_NAME, BY_NAMESPACE, PUBLISHED, CopyReconciler, ProfileCaches
 from msa.kube.resources import Resource, Selection
 from msa.kube.skew import wall_clock
 from msa.kube.transport import Transport
@@ -67,7 +79,7 @@ class _Informers:
         copies = _Watched(hub, _COPIES, Secret, "copies")
         profiles = Resource(hub, _PROFILES, StoredClusterProfile)
         by_name = {BY_NAME: name_of}
-        placed = {**by_name, BY_NAMESPACE: namespace_of}
+        placed = {**by_name, BY_NAMESPACE: namespace_of, PUBLISHED: published_of}
         return cls(
             sources=Informer(sources, rng, metrics, transform=keep_secret),
             copies=Informer(
@@ -99,7 +111,7 @@ def part(common: Common, groups: SetInformers, *, publish: bool) -> Part:
     writes = ProfileWrites(
         Resource(hub, Selection("", "v1", "secrets"), Secret), Resource(hub, _PROFILES, StoredClusterProfile)
     )
-    telemetry = ProfileTelemetry(metrics, common.recorder)
+    parts = _Parts(common, caches, writes, ProfileTelemetry(metrics, common.recorder), groups.causes)
     copies = WorkQueue("profilesecret", Backoff(rng), metrics)
     access = WorkQueue("clusterprofile", Backoff(rng), metrics) if publish else None
     triggers = ProfileTriggers(caches, copies, access)
@@ -110,19 +122,49 @@ def part(common: Common, groups: SetInformers, *, publish: bool) -> Part:
     own.sources.subscribe(triggers.source)
     own.copies.subscribe(triggers.copy)
     own.profiles.subscribe(triggers.profile)
-    freshness = Freshness()
-    notices = Notices(identities.store, IdentityWrites(common.stored), freshness, wall_clock)
-    reconcile = CopyReconciler(caches, writes, freshness, telemetry, Pace(Backoff(rng)), notices)
-    controllers = [
-        Controller(
-            copies, reconcile, workers=_WORKERS, freshness=freshness, metrics=metrics, bind=_cluster_and_name
-        )
-    ]
-    if access is not None:
-        shown = Freshness()
-        publisher = AccessReconciler(caches, writes, shown, telemetry)
-        controllers.append(Controller(access, publisher, workers=1, freshness=shown, metrics=metrics))
+    controllers = [parts.copies(copies), *([parts.access(access)] if access is not None else [])]
     return Part((own.sources, own.copies, own.profiles), tuple(controllers))
+
+
+@frozen
+class _Parts:
+    """What both reconcilers are made from."""
+
+    common: Common
+    caches: ProfileCaches
+    writes: ProfileWrites
+    telemetry: ProfileTelemetry
+    causes: Causes
+
+    def copies(self, queue: WorkQueue) -> Controller:
+        common, caches, telemetry, freshness = self.common, self.caches, self.telemetry, Freshness()
+        notices = Notices(common.identities.store, IdentityWrites(common.stored), freshness, wall_clock)
+        leavers = Leavers(caches.copies, lambda: len(caches.copies), partial(telemetry.holding, "copy"))
+        removals = CopyRemovals(self.causes, fresh_reads(common), self._departures(leavers))
+        pace = Pace(Backoff(common.rng))
+        reconcile = CopyReconciler(caches, self.writes, freshness, telemetry, pace, notices, removals)
+        return Controller(
+            queue,
+            reconcile,
+            workers=_WORKERS,
+            freshness=freshness,
+            metrics=common.metrics,
+            bind=_cluster_and_name,
+        )
+
+    def access(self, queue: WorkQueue) -> Controller:
+        profiles, telemetry, freshness = self.caches.profiles, self.telemetry, Freshness()
+        leavers = Leavers(
+            profiles, lambda: profiles.count(PUBLISHED, ""), partial(telemetry.holding, "access")
+        )
+        departures, fresh = self._departures(leavers), fresh_reads(self.common)
+        publisher = AccessReconciler(
+            self.caches, self.writes, freshness, telemetry, self.causes, fresh, departures
+        )
+        return Controller(queue, publisher, workers=1, freshness=freshness, metrics=self.common.metrics)
+
+    def _departures(self, leavers: Leavers) -> Departures:
+        return Departures(leavers, self.telemetry, self.common.hub.server_time)
 
 
 def _cluster_and_name(key: Key) -> Mapping[str, str]:

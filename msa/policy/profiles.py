@@ -85,8 +85,10 @@ class Situation:
         name: of the identity.
         profiles: those of the cluster's name; None while it is not known which there are.
         copies: the Secrets with the copies' name and our label, in all namespaces, whomever they were made for.
-        foreign: namespaces of profiles that are other clusters' own.
-        unbound: namespaces of profiles that may not use the cluster; None while it is not known which may.
+        foreign: namespaces of profiles and copies that are other clusters' own.
+        unbound: namespaces of profiles and copies that may not use the cluster; None while it is not known which may.
+        identity_deleted: that the identity is gone was seen, and is not only inferred.
+        cluster_deleted: the same of the cluster.
     """
 
     cluster: str
@@ -98,6 +100,13 @@ class Situation:
     copies: Sequence[SecretFacts]
     foreign: frozenset[str] = frozenset()
     unbound: frozenset[str] | None = frozenset()
+    identity_deleted: bool = False
+    cluster_deleted: bool = False
+
+    @property
+    def ours(self) -> tuple[SecretFacts, ...]:
+        """The copies that were made for it."""
+        return tuple(copy for copy in self.copies if made_for(copy) == self.key)
 
     @property
     def copy_name(self) -> str:
@@ -134,22 +143,14 @@ class Write:
 
 @frozen
 class Plan:
-    """What is to be done.
+    """What is to be written; what goes is told by `policy.copy_losses`."""
 
-    Attributes:
-        surplus: copies that go.
-    """
-
-    surplus: tuple[SecretFacts, ...] = ()
     writes: tuple[Write, ...] = ()
     rejections: tuple[Rejection, ...] = ()
 
 
 def plan(situation: Situation) -> Plan:
-    ours = tuple(copy for copy in situation.copies if made_for(copy) == situation.key)
-    if not _is_wanted(situation) or has_ended(situation.identity):
-        return Plan(surplus=ours)
-    if situation.profiles is None:
+    if not _is_wanted(situation) or has_ended(situation.identity) or situation.profiles is None:
         return Plan()
     found = {item.metadata.namespace: item for item in situation.profiles if represents(item)}
     if situation.unbound is None:
@@ -157,23 +158,20 @@ def plan(situation: Situation) -> Plan:
     barred = situation.foreign | situation.unbound
     targets = {namespace: item for namespace, item in found.items() if namespace not in barred}
     refused = (*_unbound(situation, found.keys() & situation.unbound), *_betrayals(situation, found))
-    surplus = tuple(copy for copy in ours if not _goes_with(copy, targets.get(copy.metadata.namespace)))
     if targets and len(situation.copy_name) > LONGEST_NAME:
-        return Plan(surplus, rejections=(*refused, _too_long(situation)))
+        return Plan(rejections=(*refused, _too_long(situation)))
     source, identity = situation.source, situation.identity
     if source is None or identity is None or not is_source(source, identity):
-        return Plan(
-            surplus, rejections=refused
-        )  # as it is while the agent repairs it: the token in the copies may still live
+        return Plan(rejections=refused)  # while the agent repairs it: the token in the copies may still live
     there = {copy.metadata.namespace: copy for copy in situation.copies}
-    writes, rejections = [], [*refused]
+    ours, writes, rejections = situation.ours, [], [*refused]
     for namespace, profile in sorted(targets.items()):
         stored = there.get(namespace)
         if stored is not None and stored not in ours:
             rejections.append(in_the_way(profile, stored))
-        elif stored is None or (stored not in surplus and _is_to_be_written(stored, source)):
+        elif stored is None or (is_copy_of(stored, profile) and _is_to_be_written(stored, source)):
             writes.append(Write(profile, situation.copy_name, stored))
-    return Plan(surplus, tuple(writes), tuple(rejections))
+    return Plan(tuple(writes), tuple(rejections))
 
 
 def notice(rejections: Sequence[Rejection]) -> Notice | None:
@@ -209,6 +207,12 @@ def made_for(copy: SecretFacts) -> str | None:
         return None
     name = copy.metadata.name.removeprefix(f"{owner.name}-")
     return f"{owner.name}/{name}" if name and name != copy.metadata.name else None
+
+
+def is_copy_of(copy: SecretFacts, profile: ClusterProfile) -> bool:
+    """Whether it was made for this profile, and not for an earlier one of that name."""
+    owner = _controller(copy.metadata)
+    return owner is not None and owner.uid == profile.metadata.uid
 
 
 def represents(profile: ClusterProfile) -> bool:
@@ -250,11 +254,6 @@ def _controller(metadata: ObjectMeta) -> OwnerReference | None:
         if owner.controller and owner.kind == KIND and owner.api_version.partition("/")[0] == GROUP:
             return owner
     return None
-
-
-def _goes_with(copy: SecretFacts, profile: ClusterProfile | None) -> bool:
-    owner = _controller(copy.metadata)
-    return profile is not None and owner is not None and owner.uid == profile.metadata.uid
 
 
 def _is_to_be_written(stored: SecretFacts, source: SecretFacts) -> bool:
@@ -334,13 +333,14 @@ def providers_to_publish(
     Where somebody else has written any, also some like ours, they are left to him: two who write one list never come to rest.
     """
     access = profile.access
-    if not represents(profile) or (access.names and not _is_our_access(profile)):
+    if not represents(profile) or (access.names and not is_our_access(profile)):
         return None
     wanted = _providers(cluster)
     return wanted if providers_digest(wanted) != access.digest else None
 
 
-def _is_our_access(profile: ClusterProfile) -> bool:
+def is_our_access(profile: ClusterProfile) -> bool:
+    """Whether its `accessProviders` are what we wrote, and nobody else."""
     access = profile.access
     return access.names == (MANAGER,) and access.publishers == {names.FIELD_MANAGER}
 

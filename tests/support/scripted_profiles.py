@@ -1,9 +1,13 @@
 """A hub as the ports for ClusterProfiles show it, scripted: every write shows in the caches at once."""
 
 import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
+import anyio
 import msgspec
 from attrs import define, field
 from msgspec.structs import replace
@@ -22,21 +26,31 @@ from msa.api.core import Secret
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import ObjectMeta
 from msa.hub.cluster_sets import BINDINGS_BY_NAMESPACE, ClusterSets, by_namespace
+from msa.hub.fanout_causes import Causes
 from msa.hub.identity_notices import Notices
+from msa.hub.leaving import Leavers
+from msa.hub.profile_departures import Departures
 from msa.hub.profile_ingest import keep_secret
 from msa.hub.profile_pace import Pace
-from msa.hub.profile_triggers import BY_CLUSTER, cluster_of, name_of, namespace_of
-from msa.hub.profiles import BY_NAME, BY_NAMESPACE, CopyReconciler, ProfileCaches
+from msa.hub.profile_removals import CopyRemovals
+from msa.hub.profile_triggers import BY_CLUSTER, cluster_of, name_of, namespace_of, published_of
+from msa.hub.profiles import BY_NAME, BY_NAMESPACE, PUBLISHED, CopyReconciler, ProfileCaches
 from msa.policy.profiles import Rejection
 from msa.runtime.backoff import Backoff
 from msa.runtime.errors import AlreadyExists, ApiError, Conflict, NotFound
 from msa.runtime.freshness import Freshness
-from msa.runtime.store import Store, StoreWriter, key_of
+from msa.runtime.result import Key
+from msa.runtime.store import Change, Store, StoreWriter, key_of
 from tests.conftest import START
 from tests.support.fanout_hub import binding
 from tests.support.fleet import with_
 
 PLACE = "argo/c1-argocd"
+
+
+def wall_clock() -> datetime:
+    """Of the virtual time."""
+    return START + timedelta(seconds=anyio.current_time())
 
 
 class Latest(Random):
@@ -55,7 +69,7 @@ def caches() -> ProfileCaches:
     return ProfileCaches(
         Store[FleetIdentity](),
         Store[ManagedCluster](),
-        Store[ClusterProfile]({BY_NAME: name_of, BY_NAMESPACE: namespace_of}),
+        Store[ClusterProfile]({BY_NAME: name_of, BY_NAMESPACE: namespace_of, PUBLISHED: published_of}),
         Store[SecretFacts](),
         Store[SecretFacts]({BY_NAME: name_of, BY_CLUSTER: cluster_of}),
         groups(*BOUND),
@@ -82,7 +96,9 @@ class Hub:
         requests: what was asked, in order.
         told: what the observer was told.
         notices: what was written into the status of identities: which, and the messages there.
-        held: deletions leave the Secret there, as a finalizer does.
+        stuck: deletions leave the Secret there, as a finalizer does.
+        real: what a fresh read of the hub says; None for the same as the caches.
+        holding_now: how many are held, by kind.
     """
 
     secrets: dict[str, Secret] = field(factory=dict)
@@ -91,16 +107,27 @@ class Hub:
     bodies: list[dict[str, Any]] = field(factory=list)
     told: list[tuple[Any, ...]] = field(factory=list)
     notices: list[tuple[str, ...]] = field(factory=list)
-    held: bool = False
+    stuck: bool = False
     version: int = 100
     caches: ProfileCaches = field(factory=caches)
     freshness: Freshness = field(factory=Freshness)
+    real: ProfileCaches | None = None
+    holding_now: dict[str, int] = field(factory=dict)
+    causes: Causes = field(init=False)
     reconcile: CopyReconciler = field(init=False)
+
+    @causes.default
+    def _nothing_seen(self) -> Causes:
+        return Causes(self.caches.groups.sets, self.caches.groups.bindings)
 
     @reconcile.default
     def _new_manager(self) -> CopyReconciler:
         notices = Notices(self.caches.identities, self, self.freshness, lambda: START)
-        return CopyReconciler(self.caches, self, self.freshness, self, Pace(Backoff(Latest())), notices)
+        copies = self.caches.copies
+        leavers = Leavers(copies, lambda: len(copies), partial(self.holding, "copy"))
+        removals = CopyRemovals(self.causes, self, Departures(leavers, self, wall_clock))
+        pace = Pace(Backoff(Latest()))
+        return CopyReconciler(self.caches, self, self.freshness, self, pace, notices, removals)
 
     def restart(self) -> None:
         self.requests.clear()
@@ -121,16 +148,33 @@ class Hub:
                 self.secrets[key_of(new)] = new
                 self._show(new)
             else:
-                StoreWriter(self._store(new)).put(new)
+                self._tell(new, StoreWriter(self._store(new)).put(new))
 
     def take(self, *items: Any) -> None:
+        """Somebody deletes them, and that is seen."""
         for item in items:
             if isinstance(item, Secret):
                 del self.secrets[key_of(item)]
                 for store in (self.caches.sources, self.caches.copies):
                     StoreWriter(store).drop(key_of(item))
             else:
-                StoreWriter(self._store(item)).drop(key_of(item))
+                stored = self._store(item).get(key_of(item))
+                self._tell(item, StoreWriter(self._store(item)).remove(stored))
+
+    def lose(self, *items: Any) -> None:
+        """They are in no list any more, and nobody saw them go."""
+        for item in items:
+            self._tell(item, StoreWriter(self._store(item)).drop(key_of(item)))
+
+    def _tell(self, item: Any, change: Change[Any] | None) -> None:
+        handlers: dict[type, Callable[[Change[Any]], None]] = {
+            FleetIdentity: self.causes.identity,
+            ManagedCluster: self.causes.cluster,
+            ManagedClusterSet: self.causes.cluster_set,
+            ManagedClusterSetBinding: self.causes.binding,
+        }
+        if change is not None and type(item) in handlers:
+            handlers[type(item)](change)
 
     def _store(self, item: Any) -> Store[Any]:
         stores: dict[type, Store[Any]] = {
@@ -181,8 +225,14 @@ class Hub:
     async def delete(self, stored: ObjectMeta) -> None:
         place = self._begin("delete", stored.namespace, stored.name)
         found = self.secrets.get(place)
-        if found is not None and found.metadata.uid == stored.uid and not self.held:
+        if found is not None and found.metadata.uid == stored.uid and not self.stuck:
             self.take(found)
+
+    async def has(self, key: Key) -> bool:
+        return (self.real or self.caches).identities.get(key) is not None
+
+    async def may_use(self, namespace: str, cluster: str) -> bool:
+        return (self.real or self.caches).may_use(namespace, cluster)
 
     async def whole(self, stored: ObjectMeta) -> FleetIdentity | None:
         raise NotImplementedError
@@ -211,6 +261,12 @@ class Hub:
 
     def deleted(self, copy: str) -> None:
         self.told.append(("deleted", copy))
+
+    def held(self, profile: ClusterProfile) -> None:
+        self.told.append(("held", profile.metadata.namespace, profile.metadata.name))
+
+    def holding(self, kind: str, count: int) -> None:
+        self.holding_now[kind] = count
 
     def refused(self, identity: FleetIdentity, rejection: Rejection, *, repeated: bool) -> None:
         self.told.append(("refused", identity.metadata.name, rejection.reason.value, repeated))

@@ -153,8 +153,8 @@ async def test_a_source_that_goes_between_cache_and_read_is_not_copied(hub: Hub,
     assert hub.requests == ["get c1/argocd"]
 
 
-@pytest.mark.parametrize("what", ["identity", "cluster", "profile", "label"])
-async def test_a_copy_goes_with_what_it_was_made_for(hub: Hub, what: str) -> None:
+@pytest.mark.parametrize("what", ["identity", "cluster", "label"])
+async def test_a_copy_goes_at_once_with_what_it_was_made_for(hub: Hub, what: str) -> None:
     await hub.reconcile(KEY)
     hub.restart()
     match what:
@@ -162,8 +162,6 @@ async def test_a_copy_goes_with_what_it_was_made_for(hub: Hub, what: str) -> Non
             hub.take(IDENTITY)
         case "cluster":
             hub.take(cluster())
-        case "profile":
-            hub.take(PROFILE)
         case "label":
             hub.put(with_(IDENTITY, labels=None))
     assert await hub.reconcile(KEY) == Done()
@@ -202,7 +200,7 @@ async def test_a_copy_that_cannot_be_changed_is_made_anew_and_the_credential_is_
 
 
 async def test_a_copy_that_cannot_be_changed_and_is_held_by_somebody_is_tried_again_later(hub: Hub) -> None:
-    hub.held = True
+    hub.stuck = True
     hub.put(with_(COPY, immutable=True))
     with pytest.raises(Conflict):
         await hub.reconcile(KEY)

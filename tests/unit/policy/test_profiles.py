@@ -108,54 +108,35 @@ def test_what_others_add_to_a_copys_labels_and_annotations_is_no_reason_to_write
     ) == (Plan())
 
 
-@pytest.mark.parametrize(
-    "unwanted",
-    [
-        {"identity": None},
-        {"identity": with_(IDENTITY, labels=None)},
-        {"identity": with_(IDENTITY, labels={SYNC: "false"})},
-        {"identity": with_(IDENTITY, deletion_timestamp=START)},
-        {"member": None},
-        {"member": replace(cluster(), spec=ClusterSpec(hub_accepts_client=False))},
-        {"member": cluster(deletion_timestamp=START)},
-        {"profiles": ()},
-        {"profiles": (with_(PROFILE, deletion_timestamp=START),)},
-        {"profiles": (with_(PROFILE, labels=None),)},
-        {
-            "profiles": (
-                with_(PROFILE, labels={**(PROFILE.metadata.labels or {}), "x-k8s.io/cluster-manager": "x"}),
-            )
-        },
-        {
-            "profiles": (
-                with_(
-                    PROFILE,
-                    labels={
-                        **(PROFILE.metadata.labels or {}),
-                        "open-cluster-management.io/cluster-name": "c2",
-                    },
-                ),
-            )
-        },
-        {"profiles": (with_(PROFILE, uid="another-profile-of-that-name"),)},
-    ],
-    ids=lambda changes: str(changes)[:50],
-)
-def test_a_copy_that_nobody_asks_for_any_more_goes_and_none_is_made(unwanted: dict[str, Any]) -> None:
-    assert plan(situation(COPY, **unwanted)) == Plan(surplus=(keep_secret(COPY),))
-
-
 @pytest.mark.parametrize("value", ["true", "", "yes"])
 def test_any_other_value_of_the_label_asks_for_copies(value: str) -> None:
     assert plan(situation(identity=with_(IDENTITY, labels={SYNC: value}))).writes
 
 
-def test_while_nobody_knows_which_profiles_there_are_nothing_is_made_and_nothing_goes() -> None:
-    assert plan(situation(COPY, profiles=None)) == Plan()
+def test_while_nobody_knows_which_profiles_there_are_nothing_is_written() -> None:
+    assert plan(situation(profiles=None)) == Plan()
 
 
-def test_while_nobody_knows_which_profiles_there_are_a_copy_whose_identity_is_gone_goes() -> None:
-    assert plan(situation(COPY, profiles=None, identity=None)).surplus == (keep_secret(COPY),)
+@pytest.mark.parametrize(
+    "unwanted",
+    [
+        {"identity": None},
+        {"identity": with_(IDENTITY, labels={SYNC: "false"})},
+        {"identity": with_(IDENTITY, deletion_timestamp=START)},
+        {"member": None},
+        {"member": cluster(deletion_timestamp=START)},
+        {"profiles": (with_(PROFILE, deletion_timestamp=START),)},
+        {"profiles": (with_(PROFILE, labels=None),)},
+    ],
+)
+def test_where_no_copy_belongs_none_is_written(unwanted: dict[str, Any]) -> None:
+    altered = with_(COPY, data={"token": "b3RoZXI=", "ca.crt": "Y2E="})
+    assert plan(situation(**unwanted)) == plan(situation(altered, **unwanted)) == Plan()
+
+
+def test_the_copy_of_an_earlier_profile_is_not_written() -> None:
+    altered = with_(COPY, data={"token": "b3RoZXI=", "ca.crt": "Y2E="})
+    assert plan(situation(altered, profiles=(with_(PROFILE, uid="another-profile"),))) == Plan()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +184,6 @@ def test_a_secret_of_another_identity_with_the_same_name_is_refused_and_named() 
             profiles=(profile("argo", "a"), profile("fleet", "a")),
         )
     )
-    assert decided.surplus == ()
     assert [write.place for write in decided.writes] == ["fleet/a-b-c"]
     (rejection,) = decided.rejections
     assert rejection.reason is Reason.CONFLICT
@@ -227,9 +207,9 @@ def test_a_secret_that_a_profile_of_the_cluster_does_not_control_is_refused_and_
     owner = OwnerReference(api_version, kind, name, PROFILE.metadata.uid, controller=controller)
     foreign = with_(COPY, owner_references=(owner,))
     decided = plan(situation(foreign))
-    assert (decided.surplus, decided.writes) == ((), ())
+    assert decided.writes == ()
     assert [rejection.reason for rejection in decided.rejections] == [Reason.CONFLICT]
-    assert plan(situation(foreign, identity=None)) == Plan()
+    assert situation(foreign, identity=None).ours == ()
 
 
 @pytest.mark.parametrize(
@@ -242,12 +222,10 @@ def test_a_secret_that_a_profile_of_the_cluster_does_not_control_is_refused_and_
         ("True", "TokenFresh", True),
     ],
 )
-def test_of_a_token_that_can_be_used_no_more_there_is_no_copy(
+def test_of_a_token_that_can_be_used_no_more_no_copy_is_made(
     status: str, reason: str, *, stays: bool
 ) -> None:
     ready = FanOutStatus(conditions=(Condition("Ready", status, reason),))
-    decided = plan(situation(COPY, identity=replace(IDENTITY, status=ready)))
-    assert decided == (Plan() if stays else Plan(surplus=(keep_secret(COPY),)))
     anew = plan(situation(identity=replace(IDENTITY, status=ready)))
     assert bool(anew.writes) is stays
 
@@ -276,7 +254,6 @@ def test_no_credential_is_copied_to_where_another_clusters_agent_could_read_it()
     there, here = profile("c2"), profile("argo")
     stale = copy_of(SOURCE, there)
     decided = plan(situation(stale, profiles=(there, here), foreign=frozenset({"c2"})))
-    assert decided.surplus == (keep_secret(stale),)
     assert [write.place for write in decided.writes] == ["argo/c1-argocd"]
     assert [item.reason for item in decided.rejections] == [Reason.FOREIGN_CLUSTER]
     assert "bind the cluster set to another namespace" in decided.rejections[0].message
