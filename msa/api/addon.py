@@ -117,11 +117,16 @@ class AddonStatus(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class ManagedClusterAddOn(Struct, frozen=True, gc=False, rename="camel"):
-    """The addon on one cluster, in that cluster's namespace."""
+    """The addon on one cluster, in that cluster's namespace, as it is kept.
+
+    Attributes:
+        abridged: the status is cut, so that it must not be written back.
+    """
 
     metadata: ObjectMeta
     spec: AddonSpec = AddonSpec()
     status: AddonStatus = AddonStatus()
+    abridged: bool = False
 
 
 class StoredClusterAddOn(Struct, frozen=True, gc=False, rename="camel"):

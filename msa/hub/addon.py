@@ -246,6 +246,11 @@ class AddonReconciler:
 
     async def _report(self, key: Key, addon: ManagedClusterAddOn, found: Findings) -> None:
         wanted = addon_status.wanted(addon, found, self.version, self.now())
+        if addon.abridged and addon_status.changes(addon.status, wanted):
+            whole = await self.hub.whole_addon(addon)
+            if whole is None:
+                return  # it is gone: the next event says so
+            addon, wanted = whole, addon_status.wanted(whole, found, self.version, self.now())
         if changed := addon_status.changes(addon.status, wanted):
             version = await self.hub.patch_addon_status(addon, changed)
             self.freshness.wrote(key, self.caches.addons, version, anyio.current_time())

@@ -204,7 +204,7 @@ class _Sources:
             Kind.ROLE_BINDING: self.bindings,
             Kind.WORK: self.works,
         }
-        return HubWrites(kinds, self.addons, self.fleet, self.requests, wall_clock)
+        return HubWrites(kinds, self.addons, self.fleet, self.requests, self.addons.within, wall_clock)
 
     def informers(self, common: Common, texts: RequestTexts, *, with_pull_secret: bool) -> _Informers:
         rng, metrics = common.rng, common.metrics

@@ -69,7 +69,7 @@ def no_mark(_key: str) -> bool:
 
 def status(stored: Raw, into: type[S]) -> S:
     """A status, cut where it is large; of one that cannot be read, what can be read of it."""
-    read = _readable(stored, into)
+    read = readable(stored, into)
     return cut(read) if size(stored) > LARGE else read
 
 
@@ -104,7 +104,8 @@ def _cut(value: Any) -> Any:
     return value
 
 
-def _readable(stored: Raw, into: type[S]) -> S:
+def readable(stored: Raw, into: type[S]) -> S:
+    """A status; of one that cannot be read, what can be read of it."""
     try:
         return msgspec.json.decode(stored, type=into)
     except UNREADABLE:

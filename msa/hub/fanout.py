@@ -4,7 +4,7 @@ Level-triggered and idempotent. Which objects are its children is proved by thei
 patient.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -22,6 +22,7 @@ from msa.hub.identity_writes import IdentityHub
 from msa.policy import fanout, fanout_status
 from msa.policy.ephemeral import end_of_life
 from msa.policy.fanout import Held
+from msa.policy.fanout_status import Spread
 from msa.policy.reach import Reach, Unreached
 from msa.policy.readiness import READY
 from msa.runtime.errors import NotFound
@@ -125,7 +126,7 @@ class FanOutReconciler:
         if is_fanned_out(origin):
             return await self._withdraw(key, origin, "its namespace is a managed cluster's own now")
         if origin.status.fan_out is not None:
-            await self._write_status(key, origin, fanout_status.relinquished(origin))
+            await self._write_status(key, origin, fanout_status.relinquished)
         return Done()
 
     async def _stay(self, key: Key, origin: FleetIdentity, found: Unreached) -> Result:
@@ -138,7 +139,7 @@ class FanOutReconciler:
         standing = any(item.metadata.deletion_timestamp is None for item in self.caches.children_of(origin))
         if found.stay == frozenset() and is_fanned_out(origin) and left is None and not standing:
             return await self._withdraw(key, origin, found.message)
-        result = await self._report(key, origin, fanout_status.wanted(origin, found, self.now()))
+        result = await self._report(key, origin, found)
         # That what could not be read can be is no change of anything, where it is empty.
         return sooner(result, _UNKNOWN_SECONDS if found.stay is None else left)
 
@@ -157,7 +158,7 @@ class FanOutReconciler:
         setbacks = self.children.setbacks(key, fanout.behind(origin, clusters, stored))
         failed = {name: item.error for name, item in setbacks.items() if item.told}
         spread = fanout_status.spread(origin, clusters, stored, failed, now)
-        result = await self._report(key, origin, fanout_status.wanted(origin, spread, now))
+        result = await self._report(key, origin, spread)
         # Of the others, none is tried before something else happens: its turn comes, or what stands in its way goes.
         tried = held.waiting | plan.tried
         tries = (item.until - anyio.current_time() for name, item in setbacks.items() if name in tried)
@@ -204,8 +205,9 @@ class FanOutReconciler:
             return  # gone meanwhile: the next event says so
         self._wrote(key, version)
 
-    async def _report(self, key: Key, origin: FleetIdentity, wanted: FanOutStatus) -> Result:
-        if wanted == origin.status:
+    async def _report(self, key: Key, origin: FleetIdentity, found: Spread | Unreached) -> Result:
+        wanted = partial(fanout_status.wanted, found=found, now=self.now())
+        if wanted(origin) == origin.status:
             return Done()
         due = self._reported.get(key, -_STATUS_SECONDS) + _STATUS_SECONDS
         if (pause := due - anyio.current_time()) > 0:
@@ -214,13 +216,20 @@ class FanOutReconciler:
         self._reported[key] = anyio.current_time()
         return Done()
 
-    async def _write_status(self, key: Key, origin: FleetIdentity, wanted: FanOutStatus) -> None:
+    async def _write_status(
+        self, key: Key, origin: FleetIdentity, wanted: Callable[[FleetIdentity], FanOutStatus]
+    ) -> None:
+        """Writes what is wanted of the status as it is on the hub: where our copy is cut, others' conditions must not be."""
         try:
-            version = await self.hub.patch_status(origin.metadata, fanout_status.patch(origin.status, wanted))
+            whole = await self.hub.whole(origin.metadata) if origin.abridged else None
+            stored = whole if whole is not None else origin
+            if (after := wanted(stored)) == stored.status:
+                return
+            version = await self.hub.patch_status(stored.metadata, fanout_status.patch(stored.status, after))
         except NotFound:
             return
         self._wrote(key, version)
-        for condition in conditions.news(origin.status.conditions, wanted.conditions):
+        for condition in conditions.news(origin.status.conditions, after.conditions):
             if condition.type == READY:  # it sums up
                 self.observer.condition(origin, condition)
 

@@ -71,7 +71,14 @@ def _is_usable(way: ClientConfig) -> bool:
 def keep_addon(stored: StoredClusterAddOn) -> ManagedClusterAddOn:
     """A ManagedClusterAddOn. The cluster's side writes its status: what cannot be read of it counts as absent."""
     metadata = bounds.metadata(stored.metadata, labels=bounds.is_ocms, annotations=_is_install_namespace)
-    return ManagedClusterAddOn(metadata, bounds.cut(stored.spec), bounds.status(stored.status, AddonStatus))
+    status = bounds.status(stored.status, AddonStatus)
+    is_cut = bounds.size(stored.status) > bounds.LARGE
+    return ManagedClusterAddOn(metadata, bounds.cut(stored.spec), status, abridged=is_cut)
+
+
+def whole_addon(stored: StoredClusterAddOn) -> ManagedClusterAddOn:
+    """A ManagedClusterAddOn, to be written back and not to be kept."""
+    return ManagedClusterAddOn(stored.metadata, stored.spec, bounds.readable(stored.status, AddonStatus))
 
 
 def _is_install_namespace(key: str) -> bool:

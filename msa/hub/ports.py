@@ -31,6 +31,10 @@ class Hub(Protocol):
         """Deletes exactly this one, by UID. False where it was gone already, which is no error."""
         ...
 
+    async def whole_addon(self, addon: ManagedClusterAddOn) -> ManagedClusterAddOn | None:
+        """The same, read now, with nothing cut; None where it is gone."""
+        ...
+
     async def patch_addon_status(self, addon: ManagedClusterAddOn, changes: Body) -> str:
         """The new resourceVersion."""
         ...

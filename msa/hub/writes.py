@@ -1,27 +1,33 @@
 """`hub.ports.Hub` over the hub's API server: one request a method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
-from msa.api.addon import ClusterManagementAddOn, ManagedClusterAddOn
+from msa.api.addon import ClusterManagementAddOn, ManagedClusterAddOn, StoredClusterAddOn
 from msa.api.certificates import APPROVED, SigningRequest
 from msa.api.durations import rfc3339
 from msa.api.meta import ObjectMeta
 from msa.hub.bodies import Body
+from msa.hub.ingest import whole_addon
 from msa.hub.objects import Objects, Written, create, delete, rewrite
 from msa.hub.ports import Kind
-from msa.runtime.ports import Now
+from msa.runtime.ports import ListWatch, Now
 
 
 @frozen
 class HubWrites:
-    """Writes in the clusters' namespaces, and the statuses of OCM's objects."""
+    """Writes in the clusters' namespaces, and the statuses of OCM's objects.
+
+    Attributes:
+        listed_addons: ours in one namespace, to be listed: of these the manager may get none.
+    """
 
     objects: Mapping[Kind, Objects]
     addons: Objects
     fleet: Objects
     requests: Objects
+    listed_addons: Callable[[str], ListWatch[StoredClusterAddOn]]
     now: Now
 
     async def create(self, kind: Kind, body: Body) -> str:
@@ -32,6 +38,10 @@ class HubWrites:
 
     async def delete(self, kind: Kind, stored: ObjectMeta) -> bool:
         return await delete(self.objects[kind], stored)
+
+    async def whole_addon(self, addon: ManagedClusterAddOn) -> ManagedClusterAddOn | None:
+        page = await self.listed_addons(addon.metadata.namespace).list(limit=1)
+        return whole_addon(page.items[0]) if page.items else None
 
     async def patch_addon_status(self, addon: ManagedClusterAddOn, changes: Body) -> str:
         return await _patch_status(self.addons.within(addon.metadata.namespace), addon.metadata, changes)

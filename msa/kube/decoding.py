@@ -3,7 +3,6 @@
 What is stored on an API server may be anybody's: bigger, deeper or of another shape than we look for.
 """
 
-import math
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -65,32 +64,20 @@ _IDENTITY = _events_of(PartialObject)
 
 
 class Decoders(Generic[T]):
-    """Reads one resource.
+    """Reads one resource, whose objects are of this type."""
 
-    Args:
-        into: the type of its objects.
-        largest: bytes of JSON up to which an object is read as that.
-        marker: the type of larger ones; None where of these only the identity is told.
-    """
-
-    def __init__(self, into: type[T], largest: float = math.inf, marker: type[T] | None = None) -> None:
-        self._largest = largest
-        self._too_large = f"the object is larger than {largest:.0f} bytes"
+    def __init__(self, into: type[T]) -> None:
         self._page = msgspec.json.Decoder(_List[into])  # type: ignore[valid-type]  # a type made at run time
         self._item = msgspec.json.Decoder(into)
         self._event = _events_of(into)
-        self._large_item = msgspec.json.Decoder(marker) if marker is not None else None
-        self._large_event = _events_of(marker) if marker is not None else None
 
     async def page(self, body: bytes) -> Page[T]:
         """The answer to a list request. Raises Decode where it is none."""
-        if len(body) <= self._largest:
-            try:
-                page: _List[T] = self._page.decode(body)
-                return Page(page.items, page.metadata.resource_version, page.metadata.continue_token)
-            except (RecursionError, *UNDECODABLE):
-                pass
-        return await self._one_by_one(decode(body, _RawList))
+        try:
+            page: _List[T] = self._page.decode(body)
+        except (RecursionError, *UNDECODABLE):
+            return await self._one_by_one(decode(body, _RawList))
+        return Page(page.items, page.metadata.resource_version, page.metadata.continue_token)
 
     async def _one_by_one(self, page: _RawList) -> Page[T]:
         items: list[T] = []
@@ -104,31 +91,22 @@ class Decoders(Generic[T]):
         return Page(items, page.metadata.resource_version, page.metadata.continue_token, spoilt)
 
     def _object(self, raw: Raw) -> T | Unreadable:
-        decoder = self._item if memoryview(raw).nbytes <= self._largest else self._large_item
-        if decoder is None:
-            return Unreadable(decode(raw, PartialObject), self._too_large)
         try:
-            return decoder.decode(raw)
+            return self._item.decode(raw)
         except UNDECODABLE as error:
             return Unreadable(decode(raw, PartialObject), str(error))
 
     def events(self, lines: bytes) -> list[WatchEvent[T]]:
         """The events of whole lines of a watch. Raises Decode where one is none."""
-        if len(lines) <= self._largest:
-            try:
-                events: list[WatchEvent[T]] = self._event.decode_lines(lines)
-            except (RecursionError, *UNDECODABLE):
-                pass
-            else:
-                return events
-        return [self._event_of(line) for line in lines.split(b"\n") if line]
+        try:
+            events: list[WatchEvent[T]] = self._event.decode_lines(lines)
+        except (RecursionError, *UNDECODABLE):
+            return [self._event_of(line) for line in lines.split(b"\n") if line]
+        return events
 
     def _event_of(self, line: bytes) -> WatchEvent[T]:
-        decoder = self._event if len(line) <= self._largest else self._large_event
-        if decoder is None:
-            return _identified(line, self._too_large)
         try:
-            event: WatchEvent[T] = decoder.decode(line)
+            event: WatchEvent[T] = self._event.decode(line)
         except RecursionError:
             return self._event_of(pruned(line))
         except UNDECODABLE as error:

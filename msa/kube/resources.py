@@ -74,10 +74,6 @@ class Resource(Generic[T]):
         selection: which objects.
         into: their type; managedFields and whatever else it does not name is skipped over, never built.
         fenced: writes ask the transport's fence first.
-        largest: bytes of JSON that one object may have in lists and watches to be decoded as `into`.
-        marker: what a larger one is decoded as: a type that names the few fields that are wanted of it still. Whoever reads tells
-            the two apart by type (in an Informer's transform, say). Without it a larger object is unreadable: of that only its
-            identity is told.
     """
 
     def __init__(
@@ -87,13 +83,11 @@ class Resource(Generic[T]):
         into: type[T],
         *,
         fenced: bool = True,
-        largest: float = math.inf,
-        marker: type[T] | None = None,
     ) -> None:
         self._transport = transport
         self._fenced = fenced
         self._selection = selection
-        self._decoders = Decoders(into, largest, marker)
+        self._decoders = Decoders(into)
 
     @property
     def resource(self) -> str:

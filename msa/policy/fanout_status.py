@@ -13,9 +13,9 @@ from msa.api.fleet_identity import FailingCluster, FanOut, FanOutStatus, FleetId
 from msa.api.meta import Condition
 from msa.policy.addon_status import changes
 from msa.policy.fanout import Health, Verdict, conflict, follows, is_child, judge
-from msa.policy.ignored_fields import FIELDS_IGNORED
 from msa.policy.reach import Unreached
 from msa.policy.readiness import READY, TOKEN_REPORTED
+from msa.policy.status import OURS
 
 ALL_ACCOUNTS: Final = "AllServiceAccountsPresent"
 ALL_TOKENS: Final = "AllTokensReported"
@@ -54,7 +54,7 @@ class Spread:
 
 
 def wanted(origin: FleetIdentity, found: Spread | Unreached, now: datetime) -> FanOutStatus:
-    """The status to be stored.
+    """The status to be stored. Conditions of others stay; those of an agent that was here before do not.
 
     Args:
         origin: with the stored status.
@@ -63,8 +63,8 @@ def wanted(origin: FleetIdentity, found: Spread | Unreached, now: datetime) -> F
     """
     said = _unreached(found) if isinstance(found, Unreached) else _conditions(found)
     about = [replace(item, observed_generation=origin.metadata.generation) for item in said]
-    types = {item.type for item in about} | {FIELDS_IGNORED}
-    before = tuple(item for item in origin.status.conditions if item.type in types)
+    ended = {*OURS, ALL_ACCOUNTS, ALL_TOKENS} - {item.type for item in about}
+    before = tuple(item for item in origin.status.conditions if item.type not in ended)
     return FanOutStatus(
         conditions=conditions.merge(before, about, now),
         observed_generation=origin.metadata.generation,

@@ -80,6 +80,8 @@ class Fleet:
         writes: what was written, in order.
         patches: the statuses that were sent.
         observed: what the observer was told.
+        whole: ManagedClusterAddOns as they are on the hub, where the copy of them is cut; by cluster.
+        reads: what was read whole.
     """
 
     now: Callable[[], datetime]
@@ -89,6 +91,8 @@ class Fleet:
     writes: list[str] = field(factory=list)
     patches: list[dict[str, Any]] = field(factory=list)
     observed: list[tuple[str, ...]] = field(factory=list)
+    whole: dict[str, ManagedClusterAddOn] = field(factory=dict)
+    reads: list[str] = field(factory=list)
     version: int = 10
     clusters: Store[ManagedCluster] = field(factory=Store)
     addons: Store[ManagedClusterAddOn] = field(factory=Store)
@@ -197,6 +201,10 @@ class Fleet:
             self.take(found)
         self._wrote(f"delete {kind.value}")
         return True
+
+    async def whole_addon(self, addon: ManagedClusterAddOn) -> ManagedClusterAddOn | None:
+        self.reads.append(addon.metadata.namespace)
+        return self.whole.get(addon.metadata.namespace)
 
     async def patch_addon_status(self, addon: ManagedClusterAddOn, changes: dict[str, Any]) -> str:
         self._begin()

@@ -10,8 +10,8 @@ import pytest
 from attrs import define, field
 from msgspec.structs import replace
 
-from msa.api.addon import Subject
-from msa.api.meta import ObjectMeta
+from msa.api.addon import AddonStatus, StoredClusterAddOn, Subject
+from msa.api.meta import Condition, ObjectMeta
 from msa.hub import bodies
 from msa.hub.objects import Objects
 from msa.hub.ports import Kind
@@ -19,6 +19,7 @@ from msa.hub.writes import HubWrites
 from msa.policy import addon_status
 from msa.policy.addon_status import Findings
 from msa.runtime.errors import ApiError, Conflict, Forbidden, NotFound
+from msa.runtime.ports import Page
 from tests.support.candidates import candidate
 from tests.support.fleet import addon, fleet_addon, with_
 from tests.support.sent import Sent
@@ -36,17 +37,30 @@ BINDING = bodies.role_binding(addon(), Subject("a"))
 
 
 @define
+class Listing:
+    """As much of a `ListWatch` as is asked."""
+
+    items: tuple[Any, ...]
+
+    async def list(self, *, limit: int) -> Page[Any]:
+        return Page(self.items[:limit], "9")
+
+
+@define
 class Server:
     now: Callable[[], datetime]
     requests: list[Any] = field(factory=list)
     error: ApiError | None = None
+    listed: dict[str, tuple[Any, ...]] = field(factory=dict)
 
     @property
     def writes(self) -> HubWrites:
         kinds: dict[Kind, Objects] = {kind: self._resource(kind.value) for kind in Kind}
-        return HubWrites(
-            kinds, self._resource("addons"), self._resource("fleet"), self._resource("requests"), self.now
-        )
+        addons, fleet, requests = (self._resource(name) for name in ("addons", "fleet", "requests"))
+        return HubWrites(kinds, addons, fleet, requests, self._listed, self.now)
+
+    def _listed(self, namespace: str) -> Any:
+        return Listing(self.listed.get(namespace, ()))
 
     def _resource(self, name: str) -> Sent:
         return Sent(name, self.requests, self.error)
@@ -135,6 +149,16 @@ async def test_a_deletion_that_the_hub_refuses_is_a_failure(server: Server) -> N
     server.error = Forbidden("no")
     with pytest.raises(Forbidden):
         await server.writes.delete(Kind.ROLE_BINDING, STORED)
+
+
+async def test_an_addon_is_read_whole_by_a_list_since_the_manager_may_get_none(server: Server) -> None:
+    many = AddonStatus(conditions=tuple(Condition(f"C{number}", "True", "R") for number in range(40)))
+    stored = StoredClusterAddOn(addon().metadata, status=msgspec.Raw(msgspec.json.encode(many)))
+    assert await server.writes.whole_addon(addon()) is None
+    server.listed["c1"] = (stored,)
+    found = await server.writes.whole_addon(addon())
+    assert found is not None
+    assert (found.status, found.abridged) == (many, False)
 
 
 @pytest.mark.parametrize(
