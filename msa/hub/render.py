@@ -54,9 +54,10 @@ class PullSecret:
 
 
 @cache
-def _template(name: str) -> tuple[Manifest, ...]:
-    """Parsed once: it takes longer than all the rest for one cluster. Values are filled in after that, so none can alter the structure."""
-    return tuple(yaml.safe_load_all((_TEMPLATES / name).read_text(encoding="utf-8")))
+def _template(name: str) -> tuple[str, ...]:
+    """Each object as JSON text, with its variables. YAML takes longer to parse than all the rest for one cluster."""
+    objects = yaml.safe_load_all((_TEMPLATES / name).read_text(encoding="utf-8"))
+    return tuple(msgspec.json.encode(item).decode() for item in objects)
 
 
 def manifests(workload: Workload, *, ephemeral: bool, pull_secret: PullSecret | None) -> list[Manifest]:
@@ -85,17 +86,17 @@ def agent_objects(values: dict[str, str]) -> list[Manifest]:
     return [_filled(part, values) for part in _template("agent.yaml")]
 
 
-def _filled(part: Any, values: dict[str, str]) -> Any:
-    """A copy with every `{{NAME}}` in its texts replaced; an unknown name is a bug of the template, a KeyError."""
-    match part:
-        case str():
-            return _VARIABLE.sub(lambda found: values[found[1]], part)
-        case dict():
-            return {key: _filled(value, values) for key, value in part.items()}
-        case list():
-            return [_filled(value, values) for value in part]
-        case _:
-            return part
+def _filled(template: str, values: dict[str, str]) -> Manifest:
+    """An object with every `{{NAME}}` in its texts replaced; an unknown name is a bug of the template, a KeyError.
+
+    Values are escaped, so none can alter the structure.
+    """
+    filled = _VARIABLE.sub(lambda found: _escaped(values[found[1]]), template)
+    return msgspec.json.decode(filled, type=Manifest)
+
+
+def _escaped(text: str) -> str:
+    return msgspec.json.encode(text).decode()[1:-1]
 
 
 def manifest_work(addon: ManagedClusterAddOn, objects: list[Manifest]) -> Manifest:
