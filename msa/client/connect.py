@@ -12,7 +12,6 @@ from datetime import datetime
 from pathlib import Path
 from random import SystemRandom
 
-import msgspec
 import structlog
 from attrs import define, field
 from prometheus_client import CollectorRegistry
@@ -22,12 +21,13 @@ from msa.api import cluster as clusters
 from msa.api import names
 from msa.api.conditions import find
 from msa.api.core import Secret
-from msa.api.managedserviceaccount import Status, StoredIdentity
-from msa.client import content
+from msa.api.managedserviceaccount import StoredIdentity
+from msa.client import content, standing
 from msa.client.content import Content
 from msa.client.credential import Address, Identity
 from msa.client.errors import Denied, Missing, TokenError, Unreachable
 from msa.client.follower import missing
+from msa.client.standing import Standing
 from msa.kube import credentials, tls
 from msa.kube.credentials import Credential, CredentialError
 from msa.kube.kubeconfig import Kubeconfig
@@ -137,6 +137,15 @@ class KubeHub:
         source = self._secrets(cluster, fields=f"metadata.name={name}")
         return Informer[Content](source, SystemRandom(), self._metrics, transform=content.read, optional=True)
 
+    def standings(self, cluster: str, name: str) -> Informer[Standing]:
+        selection = Selection(
+            names.GROUP, names.STORAGE_VERSION, names.PLURAL, cluster, fields=f"metadata.name={name}"
+        )
+        source = Resource(self._transport, selection, StoredIdentity)
+        return Informer[Standing](
+            source, SystemRandom(), self._metrics, transform=standing.read, optional=True
+        )
+
     def _secrets(self, cluster: str, *, fields: str = "") -> Resource[Secret]:
         return Resource(self._transport, Selection("", "v1", "secrets", cluster, fields=fields), Secret)
 
@@ -173,9 +182,7 @@ def _ready(stored: StoredIdentity) -> bool:
 
     A status that cannot be read says no.
     """
-    try:
-        status = msgspec.json.decode(stored.status, type=Status)
-    except (msgspec.MsgspecError, RecursionError):
+    if (status := standing.status_of(stored)) is None:
         return False
     ready = find(status.conditions, READY)
     return status.token_secret_ref is not None and (ready is None or ready.status == "True")

@@ -13,11 +13,14 @@ import anyio
 
 from msa import pem
 from msa.api.durations import rfc3339
+from msa.api.meta import Condition
 from msa.api.token import Token
 from msa.client.content import Content, Held
 from msa.client.credential import Address, ClusterCredential
 from msa.client.errors import Denied, Expired, Missing, TokenError, Unreachable
 from msa.client.locator import Locator
+from msa.client.standing import Standing
+from msa.policy.readiness import TOKEN_EXPIRED
 from msa.runtime.errors import Unauthorized
 
 if TYPE_CHECKING:  # it brings what a consumer may never use
@@ -32,6 +35,8 @@ LEEWAY = timedelta(seconds=60)
 
 _START_SECONDS = 30.0
 _NEWER_SECONDS = 5.0
+_RIGHT_SECONDS = 60.0
+"""After so long a watch that is refused was tried."""
 
 
 class Follower:
@@ -43,6 +48,7 @@ class Follower:
         informer: of its Secret.
         read_address: asks where the cluster is; asked anew with each change of the Secret, and until it is known.
         now: wall time, from any thread.
+        standings: informer of the ManagedServiceAccount; it is followed where this program may read it.
     """
 
     def __init__(
@@ -52,9 +58,12 @@ class Follower:
         informer: "Informer[Content]",
         read_address: Callable[[], Awaitable[Address]],
         now: Callable[[], datetime],
+        *,
+        standings: "Informer[Standing]",
     ) -> None:
         self._cluster, self._name = cluster, name
         self._informer = informer
+        self._standings = standings
         self._now = now
         self._held: Held | None = None
         self._problem = "is not there"
@@ -66,14 +75,27 @@ class Follower:
         self._scope = anyio.CancelScope()
         self._waiting: set[anyio.CancelScope] = set()
         informer.subscribe(self._take)
+        standings.subscribe(lambda _change: self._spread())
 
     async def run(self) -> None:
         """Follows until it is closed."""
         with self._scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._informer.run)
+                tasks.start_soon(self._follow_standing)
                 await self._informer.wait_settled()
                 await self._locator.run()
+
+    async def _follow_standing(self) -> None:
+        """Ends where this program may not read it, or may list but not watch it: then the Secret alone tells."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._standings.run)
+            await self._standings.wait_settled()
+            if self._standings.store.synced:
+                await anyio.sleep(_RIGHT_SECONDS)
+            if self._standings.refused:
+                self._spread()
+                tasks.cancel_scope.cancel()
 
     def close(self) -> None:
         """Ends it, and whoever waits for something of it."""
@@ -104,6 +126,7 @@ class Follower:
                     f" ({self._informer.trouble()})"
                 )
             await self._locator.asked.wait()
+            await self._standings.wait_settled()
         if not self.synced:
             raise self._not_given()
 
@@ -226,6 +249,9 @@ class Follower:
         bad_since, held = self._bad_since, self._held  # in the order in which other threads see them change
         if held is None or (bad_since is not None and now - bad_since >= GRACE):
             raise missing(self._cluster, self._name, self._problem)
+        for standing in self._standings.store.values():  # it is the only one
+            if standing.ended is not None and not self._standings.refused:
+                raise over(self._cluster, self._name, standing.ended)
         return usable(self._cluster, self._name, held, self._locator.address, now)
 
     def _current(self, now: datetime) -> ClusterCredential | None:
@@ -263,6 +289,15 @@ def missing(cluster: str, name: str, problem: str) -> Missing:
     return Missing(
         f"no token of {name} for cluster {cluster}: Secret {cluster}/{name} on the hub {problem}; see whether there is a"
         f" ManagedServiceAccount and what hinders it: kubectl describe managedserviceaccount -n {cluster} {name}"
+    )
+
+
+def over(cluster: str, name: str, condition: Condition) -> Missing | Expired:
+    """The ManagedServiceAccount says that its token can be used no more."""
+    kind = Expired if condition.reason == TOKEN_EXPIRED else Missing
+    return kind(
+        f"the token of {name} for cluster {cluster} can be used no more: Ready of the ManagedServiceAccount is {condition.status}"
+        f" ({condition.reason}: {condition.message}); kubectl describe managedserviceaccount -n {cluster} {name}"
     )
 
 

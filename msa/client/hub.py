@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from msa.client.content import Content
 from msa.client.credential import Address, Identity
+from msa.client.standing import Standing
 
 if TYPE_CHECKING:  # it brings what a consumer may never use
     from msa.runtime.informer import Informer
@@ -42,4 +43,8 @@ class Hub(Protocol):
 
     def informer(self, cluster: str, name: str) -> "Informer[Content]":
         """Of this one Secret; its being forbidden settles it."""
+        ...
+
+    def standings(self, cluster: str, name: str) -> "Informer[Standing]":
+        """Of this one ManagedServiceAccount; its being forbidden settles it."""
         ...

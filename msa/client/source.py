@@ -107,8 +107,8 @@ class TokenSource:
     def follow(self, cluster: str, name: str) -> AsyncIterator[ClusterCredential | None]:
         """The present credential once there is one, then each new one.
 
-        None says that there is no usable token any more: it was withdrawn, or has expired and nobody renewed it. The iterator goes
-        on, and ends with the source.
+        None says that there is no usable token any more: it was withdrawn, or has expired and nobody renewed it, or the
+        ManagedServiceAccount says that it can be used no more. The iterator goes on, and ends with the source.
         """
         self._opened()
         return Changes(partial(self._followed, cluster, name))
@@ -168,8 +168,14 @@ class TokenSource:
     async def _followed(self, cluster: str, name: str) -> Follower:
         tasks, key = self._opened(), _key(cluster, name)
         if (follower := self._followers.get(key)) is None:
-            informer = self._hub.informer(cluster, name)
-            follower = Follower(cluster, name, informer, partial(self._address, cluster), self._hub.now)
+            follower = Follower(
+                cluster,
+                name,
+                self._hub.informer(cluster, name),
+                partial(self._address, cluster),
+                self._hub.now,
+                standings=self._hub.standings(cluster, name),
+            )
             self._followers[key] = follower
             tasks.start_soon(follower.run)
         try:

@@ -26,12 +26,11 @@ from msa.api.clusterprofile import (
     ClusterProfile,
     SecretFacts,
 )
-from msa.api.conditions import find
 from msa.api.fleet_identity import FleetIdentity
 from msa.api.meta import ObjectMeta, OwnerReference
 from msa.policy.notices import Notice
 from msa.policy.ownership import is_labelled
-from msa.policy.readiness import ADDON_REMOVED, READY, TOKEN_EXPIRED
+from msa.policy.readiness import ended
 
 SECRET_TYPE: Final = "Opaque"  # noqa: S105 - the type of a Secret
 LONGEST_NAME: Final = 63
@@ -41,9 +40,6 @@ HUB_NAMESPACE: Final = MANAGER
 """Where OCM up to 1.1 makes the profiles of all clusters, without the label that names the cluster: the hub's own, and nobody's tenant."""
 
 _NAMED: Final = 3
-_ENDS: Final = frozenset((TOKEN_EXPIRED, ADDON_REMOVED))
-"""While the agent is only unavailable, the token may live."""
-
 MARKS: Final = (names.ANNOTATION_EXPIRATION, names.ANNOTATION_LAST_REFRESH)
 """Annotations that a copy has from its source."""
 
@@ -184,8 +180,7 @@ def notice(rejections: Sequence[Rejection]) -> Notice | None:
 
 def has_ended(identity: FleetIdentity | None) -> bool:
     """Whether its condition Ready says that its token can be used no more: a copy of that would look as if it were good."""
-    ready = find(identity.status.conditions, READY) if identity is not None else None
-    return ready is not None and ready.status != "True" and ready.reason in _ENDS
+    return identity is not None and ended(identity.status.conditions) is not None
 
 
 def is_asked_for(identity: FleetIdentity) -> bool:

@@ -3,6 +3,7 @@
 While the stored Ready carries one of `MANAGER_REASONS`, the manager owns it; otherwise the agent does (docs/operations.md, "Who writes Ready").
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,7 +23,16 @@ TOKEN_EXPIRED: Final = "TokenExpired"  # noqa: S105 - a reason, no password
 ADDON_REMOVED: Final = "AddonRemoved"
 MANAGER_REASONS: Final = (AGENT_UNAVAILABLE, TOKEN_EXPIRED, ADDON_REMOVED)
 
+_ENDS: Final = frozenset((TOKEN_EXPIRED, ADDON_REMOVED))
+"""While the agent is only unavailable, the token may live."""
+
 _DAYS: Final = timedelta(days=2)
+
+
+def ended(stored: Iterable[Condition]) -> Condition | None:
+    """The condition Ready where it says that the token can be used no more; None where it may be."""
+    ready = find(stored, READY)
+    return ready if ready is not None and ready.status != "True" and ready.reason in _ENDS else None
 
 
 def fresh(status: Status) -> Condition:

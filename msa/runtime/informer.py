@@ -26,6 +26,7 @@ Handler = Callable[[Change[T]], None]
 SILENCE_SECONDS = 130.0
 """Twice the inactivity after which a silent stream is opened anew: by then there was at least an attempt."""
 
+_REFUSALS = (NotFound, Forbidden)
 _log = structlog.get_logger(__name__)
 
 
@@ -114,6 +115,11 @@ class Informer(Generic[T]):
         return None if self.store.synced or self._optional else f"{self.resource}: not listed yet"
 
     @property
+    def refused(self) -> bool:
+        """Whether the server refused the last attempt to follow, or does not know the kind: the copy is history."""
+        return isinstance(self._reflector.heard.error, _REFUSALS)
+
+    @property
     def interruptions(self) -> int:
         """How often a list or a watch broke."""
         return self._reflector.interruptions
@@ -150,7 +156,7 @@ class Informer(Generic[T]):
                 await pause.rest()
 
     def _failed(self, error: ApiError) -> None:
-        if isinstance(error, (NotFound, Forbidden)):
+        if isinstance(error, _REFUSALS):
             self._settled.set()
 
     def _fold(self, event: WatchEvent[Any]) -> Change[T] | None:
