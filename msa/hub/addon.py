@@ -19,6 +19,7 @@ from msa.api.meta import ObjectMeta
 from msa.api.rbac import RoleBinding
 from msa.api.work import APPLIED, Work
 from msa.hub import bodies, render
+from msa.hub.agent_work import AgentWork, Renderings
 from msa.hub.deletions import Deletions
 from msa.hub.observers import Observer
 from msa.hub.ports import Hub, Kind
@@ -89,6 +90,7 @@ class AddonReconciler:
     now: Now
     deletions: Deletions = field(factory=Deletions)
     _kept: dict[Kind, Versioned] = field(init=False)
+    _renderings: Renderings = field(factory=Renderings, init=False)
 
     @_kept.default
     def _stores(self) -> dict[Kind, Versioned]:
@@ -120,7 +122,7 @@ class AddonReconciler:
         namespace = registration.install_namespace(
             addon, config if isinstance(config, DeploymentConfig) else None, running
         )
-        wanted = self._render(cluster, hashed, namespace, config)
+        wanted = self._wanted(cluster, hashed, namespace, config)
         subject = registration.subject(addon, bodies.granted_user(self._binding(key), addon))
         result: Result = Done()
         if isinstance(subject, Subject):
@@ -128,21 +130,21 @@ class AddonReconciler:
         elif subject.refused:
             await self._drop(key, Kind.ROLE_BINDING, _metadata(self._binding(key)))
         found = Findings(
-            namespace=namespace if isinstance(wanted, dict) else _unmoved(running, namespace, wanted),
+            namespace=namespace if isinstance(wanted, AgentWork) else _unmoved(running, namespace, wanted),
             obstacle=subject if isinstance(subject, Obstacle) else None,
             references=references,
             problem=wanted if isinstance(wanted, str) else None,
-            work=stored if _is_work(stored, wanted) else None,
+            work=stored if self._is_work(key, stored, wanted) else None,
             identities_work=self._identities_work(key),
         )
         await self._report(key, addon, found)
         if (
             isinstance(subject, Subject)
-            and isinstance(wanted, dict)
+            and isinstance(wanted, AgentWork)
             and found.work is None
             and self._may_rewrite(key, stored)
         ):
-            await self._put(key, Kind.WORK, _metadata(stored), wanted)
+            await self._put(key, Kind.WORK, _metadata(stored), wanted.body())
         return result
 
     def _identities_work(self, key: Key) -> Work | None:
@@ -158,14 +160,14 @@ class AddonReconciler:
     def _binding(self, key: Key) -> RoleBinding | None:
         return self.caches.bindings.get(f"{key}/{names.AGENT_ROLE}")
 
-    def _render(
+    def _wanted(
         self,
         cluster: ManagedCluster,
         addon: ManagedClusterAddOn,
         namespace: str,
         config: DeploymentConfig | Unset | Unavailable,
-    ) -> render.Manifest | str | None:
-        """The ManifestWork; or why there can be none; or None where the rollout has not come so far."""
+    ) -> AgentWork | str | None:
+        """What the ManifestWork is made from; or why there can be none; or None where the rollout has not come so far."""
         if isinstance(config, Unavailable):
             return None if config.waiting else config.message
         try:
@@ -175,12 +177,15 @@ class AddonReconciler:
                 config if isinstance(config, DeploymentConfig) else None,
                 self.deployment.image,
             )
-            objects = render.manifests(
-                workload, ephemeral=self.deployment.ephemeral, pull_secret=self._pull_secret()
-            )
+            return AgentWork(addon, workload, self.deployment.ephemeral, self._pull_secret())
         except Misconfigured as error:
             return str(error)
-        return render.manifest_work(addon, objects)
+
+    def _is_work(self, key: Key, stored: Work | None, wanted: AgentWork | str | None) -> bool:
+        """Whether what is stored is what is wanted; while nothing can be rendered, what runs is what is reported."""
+        if stored is None or not isinstance(wanted, AgentWork):
+            return stored is not None
+        return self._renderings.is_stored(key, stored, wanted)
 
     def _pull_secret(self) -> render.PullSecret | None:
         name = self.deployment.pull_secret
@@ -221,6 +226,7 @@ class AddonReconciler:
 
     async def _withdraw(self, key: Key, why: str) -> Result:
         """Takes away what is proved ours. The agent needs no rights on the hub any more: its cluster cleans up after it (ADR 0011)."""
+        self._renderings.forget(key)
         work = _ours(self.caches.works.get(f"{key}/{names.DEPLOY_WORK}"))
         if work is not None and work.metadata.deletion_timestamp is None:
             await self._drop(key, Kind.WORK, work.metadata)
@@ -269,13 +275,6 @@ def _ours(stored: O | None) -> O | None:
 def _unmoved(running: str, namespace: str, problem: str | None) -> str:
     """Where the agent is while nothing new is deployed: it moves with its manifests alone, and never to where they cannot be."""
     return running or (namespace if problem is None else "")
-
-
-def _is_work(stored: Work | None, wanted: render.Manifest | str | None) -> bool:
-    """Whether what is stored is what is wanted; while nothing can be rendered, what runs is what is reported."""
-    if stored is None or not isinstance(wanted, dict):
-        return stored is not None
-    return render.is_rendered(stored, wanted)
 
 
 def _is_applied(stored: Work | None) -> bool:

@@ -135,7 +135,7 @@ class _Informers:
         self.fleet.subscribe(triggers.fleet_addon)
         self.configs.subscribe(triggers.config)
         self.works.subscribe(triggers.work)
-        self.identities_works.subscribe(triggers.work)
+        self.identities_works.subscribe(triggers.identities_work)
         self.bindings.subscribe(triggers.binding)
         self.requests.subscribe(triggers.request)
         if self.pull_secrets is not None:

@@ -61,11 +61,12 @@ class Triggers:
     _by_cluster: Allowance = field(factory=of_clusters, init=False)
 
     def addon(self, change: Change[ManagedClusterAddOn]) -> None:
-        if differs(change, relevance.of_addon_for_identities):
+        installed = change.new is not None and _is_installed(change.new)
+        if installed and differs(change, relevance.of_addon_for_identities):
             self._look_at(change)
 
     def work(self, change: Change[Work]) -> None:
-        if differs(change, relevance.of_work):
+        if differs(change, relevance.of_identities_work):
             self._look_at(change)
 
     def _look_at(self, change: Change[ManagedClusterAddOn] | Change[Work]) -> None:

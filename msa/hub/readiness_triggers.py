@@ -27,10 +27,15 @@ class Triggers:
     _share: Allowance = field(factory=of_identities, init=False)
 
     def identity(self, change: Change[FleetIdentity]) -> None:
-        """A cluster that writes its own over ours again and again is answered twice a second."""
+        """A cluster that writes its own over ours again and again is answered twice a second.
+
+        Where nobody has said anything yet, as on a new one, nothing can be untrue.
+        """
+        if change.new is None or not change.new.status.conditions:
+            return
         if change.initial:
             self.queue.add(change.key, Lane.INITIAL)
-        elif change.old is None or change.new is None or change.old.status != change.new.status:
+        elif change.old is None or change.old.status != change.new.status:
             cluster = change.latest.metadata.namespace
             self._look_at(change.key, cluster, self._by_cluster.wait(cluster, anyio.current_time()))
 

@@ -13,6 +13,7 @@ from attrs import frozen
 from msa.api import addon as addon_api
 from msa.api import names, work
 from msa.api.addon import ManagedClusterAddOn
+from msa.api.meta import ObjectMeta
 from msa.api.work import Work
 from msa.hub.bodies import owner
 from msa.policy.deployment import Workload, config_hashes
@@ -101,12 +102,16 @@ def _escaped(text: str) -> str:
 
 def manifest_work(addon: ManagedClusterAddOn, objects: list[Manifest]) -> Manifest:
     """The ManifestWork that deploys the agent on one cluster."""
+    return _work(agent_work_metadata(addon), _work_spec(objects))
+
+
+def agent_work_metadata(addon: ManagedClusterAddOn) -> Manifest:
+    """Of the same."""
     hashes = config_hashes(addon.status.config_references)
-    marks = {
+    return _metadata(addon, names.DEPLOY_WORK) | {
         "labels": {addon_api.LABEL_ADDON: names.ADDON},
         "annotations": {work.ANNOTATION_CONFIG_HASHES: _canonical(hashes)},
     }
-    return _work(addon, names.DEPLOY_WORK, marks, _work_spec(objects))
 
 
 def identities_work(addon: ManagedClusterAddOn, namespace: str) -> Manifest:
@@ -116,32 +121,32 @@ def identities_work(addon: ManagedClusterAddOn, namespace: str) -> Manifest:
     """
     objects = [_filled(part, {"INSTALL_NAMESPACE": namespace}) for part in _template("identities.yaml")]
     spec = {"workload": {"manifests": objects}, "deleteOption": _left_behind(objects)}
-    return _work(addon, names.IDENTITIES_WORK, {"labels": names.MANAGED_LABELS}, spec)
+    return _work(_metadata(addon, names.IDENTITIES_WORK) | {"labels": names.MANAGED_LABELS}, spec)
 
 
 def is_rendered(stored: Work, wanted: Manifest) -> bool:
     """Whether a stored ManifestWork is the wanted one."""
-    metadata = wanted["metadata"]
+    return is_marked(stored.metadata, wanted["metadata"]) and stored.digest == spec_digest(wanted["spec"])
+
+
+def is_marked(stored: ObjectMeta, wanted: Manifest) -> bool:
+    """Whether a stored ManifestWork has the wanted labels, annotations and owner."""
     return (
-        stored.digest == spec_digest(wanted["spec"])
-        and metadata["labels"].items() <= (stored.metadata.labels or {}).items()
-        and metadata.get("annotations", {}).items() <= (stored.metadata.annotations or {}).items()
-        and any(
-            owner.uid == metadata["ownerReferences"][0]["uid"] for owner in stored.metadata.owner_references
-        )
+        wanted["labels"].items() <= (stored.labels or {}).items()
+        and wanted.get("annotations", {}).items() <= (stored.annotations or {}).items()
+        and any(owner.uid == wanted["ownerReferences"][0]["uid"] for owner in stored.owner_references)
     )
 
 
-def _work(addon: ManagedClusterAddOn, name: str, marks: Manifest, spec: Manifest) -> Manifest:
+def _metadata(addon: ManagedClusterAddOn, name: str) -> Manifest:
+    return {"name": name, "namespace": addon.metadata.namespace, "ownerReferences": [owner(addon)]}
+
+
+def _work(metadata: Manifest, spec: Manifest) -> Manifest:
     return {
         "apiVersion": f"{work.GROUP}/v1",
         "kind": "ManifestWork",
-        "metadata": {
-            "name": name,
-            "namespace": addon.metadata.namespace,
-            **marks,
-            "ownerReferences": [owner(addon)],
-        },
+        "metadata": metadata,
         "spec": spec,
     }
 

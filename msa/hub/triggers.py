@@ -17,6 +17,7 @@ from msa.hub.addon import Caches
 from msa.hub.allowance import Allowance, of_clusters
 from msa.policy import relevance
 from msa.policy.config_hashes import uses
+from msa.policy.registration import running_in
 from msa.runtime.events import KubeObject
 from msa.runtime.queue import Lane, WorkQueue
 from msa.runtime.result import Key
@@ -76,6 +77,13 @@ class Triggers:
         if differs(change, relevance.of_work):
             self._look_at(change.latest.metadata.namespace, initial=change.initial)
 
+    def identities_work(self, change: Change[Work]) -> None:
+        """Trouble with it is told. The rest of it counts where the addon's namespace, or the agent's ManifestWork, waits for it."""
+        cluster = change.latest.metadata.namespace
+        before, after = (relevance.of_identities_work_for_addon(item) for item in (change.old, change.new))
+        if before != after or self._waits_for_identities_work(cluster):
+            self._look_at(cluster, initial=change.initial)
+
     def binding(self, change: Change[RoleBinding]) -> None:
         if differs(change, relevance.of_binding):
             self._look_at(change.latest.metadata.namespace, initial=change.initial)
@@ -107,6 +115,12 @@ class Triggers:
     def pull_secret(self, change: Change[Secret]) -> None:
         if differs(change, relevance.of_pull_secret):
             self._everywhere(self.caches.addons.values())
+
+    def _waits_for_identities_work(self, cluster: str) -> bool:
+        addon = self.caches.addons.get(f"{cluster}/{names.ADDON}")
+        work = self.caches.works.get(f"{cluster}/{names.DEPLOY_WORK}")
+        unplaced = addon is not None and not running_in(addon, ())
+        return unplaced or (work is not None and work.carries_anchor)
 
     def _look_at(self, cluster: str, *, initial: bool) -> None:
         if initial:

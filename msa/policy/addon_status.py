@@ -77,10 +77,11 @@ def wanted(addon: ManagedClusterAddOn, found: Findings, version: str, now: datet
 
 def changes(before: S, after: S) -> dict[str, Any]:
     """The fields of a status that must be written, by their names on the wire."""
+    names_of_fields = zip(after.__struct_fields__, after.__struct_encode_fields__, strict=True)
     return {
-        field.encode_name: getattr(after, field.name)
-        for field in msgspec.structs.fields(after)
-        if getattr(after, field.name) != getattr(before, field.name)
+        encoded: getattr(after, name)
+        for name, encoded in names_of_fields
+        if getattr(after, name) != getattr(before, name)
     }
 
 

@@ -9,7 +9,7 @@ from msa.api.cluster import ManagedCluster
 from msa.api.core import Secret
 from msa.api.meta import Condition, ObjectMeta
 from msa.api.rbac import RoleBinding
-from msa.api.work import Work
+from msa.api.work import APPLIED, Work
 from msa.policy.addon_status import OURS
 
 
@@ -47,6 +47,19 @@ def of_work(work: Work) -> object:
         evolve(work, metadata=ObjectMeta(), conditions=()),
         _verdicts(work.conditions),
     )
+
+
+def of_identities_work(work: Work) -> object:
+    """For the ManifestWork itself, of what identities hang on: what its cluster says of it is no reason to write it."""
+    return _undated(work.metadata), work.digest
+
+
+def of_identities_work_for_addon(work: Work | None) -> object:
+    """For the addon beside it, whose status says only why the cluster's side has not applied it; None for no trouble."""
+    for item in work.conditions if work is not None else ():
+        if work is not None and item.type == APPLIED and item.observed_generation == work.metadata.generation:
+            return None if item.status == "True" else work.failed
+    return None
 
 
 def of_binding(binding: RoleBinding) -> object:

@@ -123,7 +123,7 @@ class Controller:
             self._stale_timeouts.inc()
             self._freshness.give_up(key)
         with structlog.contextvars.bound_contextvars(**self._context(key)):
-            outcome = await self._attempt(key)
+            outcome = await self._attempt(key, start)
             seconds = anyio.current_time() - start
             self._seconds.observe(seconds)
             _log.debug("reconciled", result=_named(outcome), seconds=round(seconds, 3))
@@ -136,10 +136,11 @@ class Controller:
         except Exception:  # noqa: BLE001 - a key that cannot be told in parts is told as a whole
             return ours
 
-    async def _attempt(self, key: Key) -> Result | Exception:
+    async def _attempt(self, key: Key, start: float) -> Result | Exception:
         try:
-            with anyio.fail_after(_TIMEOUT_SECONDS):
+            with anyio.CancelScope(deadline=start + _TIMEOUT_SECONDS):
                 return await self._reconcile(key)
+            raise TimeoutError(f"not done within {_TIMEOUT_SECONDS:.0f} s")  # noqa: TRY301 - as any other failure of the reconciler
         except Exception as error:  # noqa: BLE001 - whatever a reconciler does, its worker lives on and the key is tried again
             return error
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from msa.api import subjects
 from msa.api.addon import (
+    ANNOTATION_INSTALL_NAMESPACE,
     AddonStatus,
     KubeClient,
     Registration,
@@ -20,6 +21,7 @@ from msa.api.work import ManifestWork
 from msa.hub import render
 from msa.hub.ingest import keep_work
 from msa.hub.ports import Kind
+from msa.policy.deployment import Workload
 from msa.runtime.errors import ApiError, Conflict, Forbidden
 from msa.runtime.result import Done, RequeueAfter
 from msa.runtime.store import StoreWriter
@@ -64,6 +66,31 @@ async def test_a_new_cluster_costs_four_requests_and_any_further_look_none(fleet
     for started in (reconcile, reconciler_of(fleet)):
         await started(CLUSTER)
     assert fleet.writes == [*NEW, "status"]
+
+
+async def test_the_agents_manifests_are_rendered_when_what_they_are_made_from_changes_and_not_at_each_look(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is what a look costs most."""
+    rendered, render_them = list[str](), render.manifests
+
+    def counted(workload: Workload, **settings: Any) -> list[render.Manifest]:
+        rendered.append(workload.namespace)
+        return render_them(workload, **settings)
+
+    monkeypatch.setattr(render, "manifests", counted)
+    reconcile = reconciler_of(fleet)
+    await settle(fleet, reconcile)
+    fleet.applied()
+    for _ in range(3):
+        await settle(fleet, reconcile)
+    before = len(rendered)
+    assert before == 2, "to be written, and to be compared with what is stored"
+    moved = {ANNOTATION_INSTALL_NAMESPACE: "elsewhere"}
+    fleet.put(with_(fleet.addon(), annotations=moved))
+    await settle(fleet, reconcile)
+    assert rendered[before:] == ["elsewhere"] * 2
+    assert "rewrite ManifestWork" in fleet.writes
 
 
 @pytest.mark.parametrize("version", ["v1alpha1", "v1beta1"])

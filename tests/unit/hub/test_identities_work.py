@@ -21,7 +21,8 @@ from msa.hub.ports import Kind
 from msa.runtime.backoff import Backoff
 from msa.runtime.freshness import Freshness
 from msa.runtime.metrics import Metrics
-from msa.runtime.queue import WorkQueue
+from msa.runtime.queue import Lane, WorkQueue
+from msa.runtime.result import Key
 from msa.runtime.store import Change, StoreWriter
 from tests.support.fleet import CLUSTER, Fleet, addon, install, reconciler_of, settle, with_
 
@@ -126,6 +127,19 @@ async def test_nothing_is_written_for_an_addon_that_is_not_installed(
     works.fleet.put(with_(works.fleet.addon(), **moment))
     await _reconciler(works)(CLUSTER)
     assert not works.sent
+
+
+async def test_what_the_cluster_reports_of_it_is_no_reason_to_look_and_an_edit_of_it_is(works: Works) -> None:
+    queue = WorkQueue("identitieswork", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    triggers, key = Triggers(queue), Key(f"{CLUSTER}/{names.IDENTITIES_WORK}")
+    await _reconciler(works)(CLUSTER)
+    stored = works.fleet.identities_works.get(key)
+    assert stored is not None
+    applied = with_(stored, conditions=(Condition(APPLIED, "True", "R", "", None, 1),), generation=1)
+    triggers.work(Change(key, with_(stored, generation=1), applied))
+    assert queue.statistics().ready[Lane.LIVE] == 0
+    triggers.work(Change(key, applied, with_(applied, digest="another")))
+    assert queue.statistics().ready[Lane.LIVE] == 1
 
 
 async def test_an_addon_that_is_missing_takes_nothing_away(works: Works) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from msa.api import names
 from msa.api.addon import AddonStatus, ManagedClusterAddOn
 from msa.api.durations import rfc3339
-from msa.api.fleet_identity import FleetIdentity
+from msa.api.fleet_identity import FanOutStatus, FleetIdentity
 from msa.api.meta import Condition, ObjectMeta
 from msa.hub.readiness import ReadinessReconciler
 from msa.hub.readiness_triggers import Triggers
@@ -161,6 +161,19 @@ async def test_an_addons_change_wakes_its_clusters_identities_only_where_the_ans
     triggers.addon(Change(key, after, hub.available("False")))
     assert await queue.get() == KEY
     assert sum(queue.statistics().ready.values()) == 0
+
+
+async def test_a_new_identity_of_which_nobody_has_said_anything_is_not_looked_at(hub: Hub) -> None:
+    queue = WorkQueue("readiness", Backoff(Random(1)), Metrics(CollectorRegistry()))
+    triggers = Triggers(hub.caches.identities, queue)
+    said = hub.get(KEY)
+    new = replace(said, status=FanOutStatus())
+    for initial in (True, False):
+        triggers.identity(Change(KEY, None, new, initial=initial))
+    triggers.identity(Change(KEY, said, None))
+    assert sum(queue.statistics().ready.values()) == 0
+    triggers.identity(Change(KEY, new, said))
+    assert await queue.get() == KEY
 
 
 async def test_conditions_of_others_stay_word_for_word_and_usual_ones_cost_no_read(hub: Hub) -> None:

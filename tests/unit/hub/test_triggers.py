@@ -10,6 +10,7 @@ from attrs import frozen
 from msgspec.structs import replace
 from prometheus_client import CollectorRegistry
 
+from msa.api import names
 from msa.api.addon import AddonConfig, AddonSpec, AddonStatus
 from msa.api.certificates import SigningRequest, SigningRequestStatus
 from msa.api.core import Secret
@@ -114,6 +115,50 @@ async def test_what_is_ours_in_a_clusters_namespace_brings_that_cluster(
 ) -> None:
     getattr(triggers, handler)(happens(item))
     assert queues.keys == ({"c1"}, set(), set())
+
+
+BESIDE = Work(replace(OURS, generation=1), "", (), {}, ())
+
+
+def _said(status: str, *failed: str) -> Work:
+    return with_(BESIDE, conditions=(Condition("Applied", status, observed_generation=1),), failed=failed)
+
+
+@pytest.mark.parametrize(
+    ("states", "brings"),
+    [
+        ((None, BESIDE), False),
+        ((BESIDE, _said("True")), False),
+        ((_said("True"), None), False),
+        ((_said("True"), _said("False", "ConfigMap a: refused")), True),
+        ((_said("False", "ConfigMap a: refused"), _said("False", "ConfigMap a: full")), True),
+        ((_said("False"), _said("True")), True),
+        ((_said("False"), None), True),
+    ],
+    ids=["made", "applied", "deleted", "refused", "refused otherwise", "applied at last", "deleted at last"],
+)
+async def test_the_work_that_identities_hang_on_brings_an_addon_that_runs_only_with_trouble(
+    triggers: Triggers, queues: Queues, hub: Fleet, states: tuple[Work | None, Work | None], brings: bool
+) -> None:
+    hub.put(with_(addon("c1"), status=AddonStatus(namespace="agents")))
+    triggers.identities_work(Change(Key("c1/w"), *states))
+    assert queues.keys[0] == ({"c1"} if brings else set())
+
+
+async def test_the_work_that_identities_hang_on_brings_an_addon_that_has_no_namespace_yet(
+    triggers: Triggers, queues: Queues
+) -> None:
+    triggers.identities_work(came(BESIDE))
+    assert queues.keys[0] == {"c1"}
+
+
+async def test_the_work_that_identities_hang_on_brings_an_addon_whose_own_work_waits_for_it(
+    triggers: Triggers, queues: Queues, hub: Fleet
+) -> None:
+    hub.put(with_(addon("c1"), status=AddonStatus(namespace="agents")))
+    hub.put(with_(BESIDE, name=names.DEPLOY_WORK, carries_anchor=True))
+    triggers.identities_work(Change(Key("c1/w"), BESIDE, _said("True")))
+    assert queues.keys[0] == {"c1"}
 
 
 async def test_a_request_brings_itself(triggers: Triggers, queues: Queues) -> None:
