@@ -31,8 +31,8 @@ RUN site=$(/opt/msa/bin/python -c 'import sysconfig; print(sysconfig.get_path("p
 
 # Fails if what was left out is missed. What it compiles of the standard library goes along: the public base has nothing compiled, and
 # nobody may write into a running image.
-RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.cp_creds, msa.cli.manager, msa.cli.execute, msa.agent.app, msa.hub.app, msa.client.connect; \
-        from msa.kube import exec_plugin, kubeconfig, oidc' \
+RUN /opt/msa/bin/python -c 'import msa.cli.agent, msa.cli.cp_creds, msa.cli.manager, msa.cli.execute, msa.cli.leave, msa.cli.log_level, msa.agent.app, \
+        msa.hub.app, msa.client.connect; from msa.kube import chains, exec_plugin, kubeconfig, oidc' \
     && mkdir -p /image/opt && mv /opt/msa /image/opt/ \
     && find "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" -name site-packages -prune \
         -o -name '*.pyc' -newer /start -exec cp --parents --preserve=timestamps '{}' /image ';'
