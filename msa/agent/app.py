@@ -223,6 +223,7 @@ class _Agent:
             hub_now=hub.server_time,
             rng=rng,
             ephemeral=settings.feature_gates.ephemeral_identity,
+            hub_replaced=lambda: identities.replaced,
         )
         queue = WorkQueue("managedserviceaccount", Backoff(rng), metrics)
         collector = CacheCollector(

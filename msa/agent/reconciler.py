@@ -4,6 +4,7 @@ Level-triggered and idempotent: whatever was missed or half done, the next look 
 Secret until the new one is written; the Secret is written before the status.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
@@ -72,6 +73,7 @@ class TokenReconciler:
         namespace: the cluster's, on the hub.
         hub_now: wall time of the hub, at least that.
         ephemeral: whether identities end with their TTL.
+        hub_replaced: whether the hub was found to be another one, or restored.
         overruled: what was written into a status and what the hub stored of it, where that differs.
         reread: Secrets that were read again since their copy was made before the keys were known that they are signed with.
     """
@@ -89,6 +91,7 @@ class TokenReconciler:
     hub_now: Now
     rng: Random
     ephemeral: bool
+    hub_replaced: Callable[[], bool]
     setbacks: Setbacks[Trouble] = field(factory=Setbacks)
     overruled: dict[Key, tuple[Status, Status]] = field(factory=dict)
     reread: dict[Key, Credential] = field(factory=dict)
@@ -117,7 +120,13 @@ class TokenReconciler:
     @retirement.default
     def _retirement_of_accounts(self) -> Retirement:
         return Retirement(
-            self.hub, self.managed, self.caches.identities, self.absences, self.observer, self.now
+            self.hub,
+            self.managed,
+            self.caches.identities,
+            self.absences,
+            self.observer,
+            self.now,
+            self.hub_replaced,
         )
 
     async def __call__(self, key: Key) -> Result:

@@ -4,6 +4,7 @@ At once where the deletion was seen. Where it is only inferred, after a start or
 be another one: see `policy.removal`.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import anyio
@@ -28,6 +29,7 @@ class Retirement:
 
     Attributes:
         identities: to count how many there are.
+        replaced: whether the hub was found to be another one, or restored, since this agent runs.
         held: those whose deletion is held.
         released: deletions inferred up to this moment, on the monotonic clock, are meant.
         _recent: accounts that were deleted lately by inference alone.
@@ -39,6 +41,7 @@ class Retirement:
     absences: Absences
     observer: Observer
     now: Now
+    replaced: Callable[[], bool]
     held: set[Key] = field(factory=set)
     released: float = -1.0
     _recent: Recent[str] = field(factory=lambda: Recent(HOLD_SECONDS), init=False)
@@ -89,6 +92,7 @@ class Retirement:
             missing + len(self.identities),
             released=since <= self.released,
             deleted=len(self._recent.items(now)),
+            replaced=self.replaced(),
         )
 
     def _hold(self, key: Key, absence: Absence, seconds: float) -> None:

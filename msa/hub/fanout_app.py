@@ -69,6 +69,10 @@ class SetInformers:
         bindings.subscribe(causes.binding)
         return cls(sets, bindings, causes)
 
+    def replaced(self) -> bool:
+        """Whether the hub was found to be another one, or restored."""
+        return self.sets.replaced or self.bindings.replaced
+
     @property
     def caches(self) -> ClusterSets:
         return ClusterSets(self.sets.store, self.bindings.store)
@@ -100,7 +104,9 @@ def part(common: Common, groups: SetInformers, gates: FeatureGates) -> Part:
         caches,
         writes,
         Children(writes, telemetry, wall_clock, Backoff(common.rng)),
-        Departures(caches, groups.causes, fresh_reads(common), telemetry, common.hub.server_time),
+        Departures(
+            caches, groups.causes, fresh_reads(common), telemetry, common.hub.server_time, groups.replaced
+        ),
         freshness,
         telemetry,
         now=wall_clock,

@@ -5,7 +5,7 @@ checked by a fresh read of the hub, and where it is most of the children nothing
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -71,18 +71,24 @@ class Departure:
 
 @frozen
 class Departures:
-    """Decides who of the children goes when."""
+    """Decides who of the children goes when.
+
+    Attributes:
+        replaced: whether the hub was found to be another one, or restored, since this manager runs.
+    """
 
     caches: FanOutCaches
     causes: Causes
     fresh: FreshHub
     observer: FanOutObserver
     now: Now
+    replaced: Callable[[], bool]
     _leavers: Leavers = field(init=False)
 
     @_leavers.default
     def _nobody(self) -> Leavers:
-        return Leavers(self.caches.identities, self.caches.child_count, self.observer.holding)
+        caches = self.caches
+        return Leavers(caches.identities, caches.child_count, self.observer.holding, self.replaced)
 
     async def of(self, key: Key, origin: FleetIdentity, where: Where) -> Departure:
         """Decides about the children that are elsewhere.
@@ -156,9 +162,8 @@ class Departures:
 
     def _tell(self, key: Key, origin: FleetIdentity, absence: Absence, left: Mapping[str, float]) -> None:
         """Once, when children begin to be held."""
-        is_held = absence.is_mass and not absence.released
         waiting = [left[name] for name, item in self._leavers.of(key).items() if not item.seen]
-        held = sum(seconds > 0 for seconds in waiting) if is_held else 0
+        held = sum(seconds > 0 for seconds in waiting) if absence.is_suspicious else 0
         if self._leavers.hold(key, held):
             self.observer.held(origin, held)
 

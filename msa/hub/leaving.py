@@ -64,12 +64,14 @@ class Leavers:
         store: all objects of that kind.
         total: how many they are.
         holding: told how many are held, when that changes.
+        replaced: whether the hub was found to be another one, or restored, since this manager runs.
         _missing: UIDs of those of which nobody saw why.
     """
 
     store: Store[Any]
     total: Callable[[], int]
     holding: Callable[[int], None]
+    replaced: Callable[[], bool]
     _leaving: dict[Key, dict[str, Leaving]] = field(factory=dict, init=False)
     _looked: dict[Key, float] = field(factory=dict, init=False)
     _held: dict[Key, int] = field(factory=dict, init=False)
@@ -154,7 +156,8 @@ class Leavers:
     def _absence(self, missing: Collection[str], deleted: Iterable[_Deleted], total: int) -> Absence:
         """Each object counts once, though the copy of the hub may still show what was deleted."""
         gone = [item for item in deleted if item.uid not in missing]
-        return Absence(0.0, len(missing), total - sum(map(self._is_shown, gone)), deleted=len(gone))
+        there = total - sum(map(self._is_shown, gone))
+        return Absence(0.0, len(missing), there, deleted=len(gone), replaced=self.replaced())
 
     def _is_shown(self, item: _Deleted) -> bool:
         shown = self.store.get(item.place)

@@ -138,7 +138,7 @@ class Departures:
         held = frozenset(
             name
             for name, item in leaving.items()
-            if not item.seen and absences[name].is_mass and not absences[name].released and left[name] > 0
+            if not item.seen and absences[name].is_suspicious and left[name] > 0
         )
         self.leavers.hold(key, len(held))
         for name in held - self._told.pop(key, frozenset()):

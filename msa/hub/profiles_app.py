@@ -11,7 +11,6 @@ from msa.api import names
 from msa.api.clusterprofile import ClusterProfile, SecretFacts, StoredClusterProfile
 from msa.api.core import Secret
 from msa.hub.fanout_app import SetInformers, fresh_reads
-from msa.hub.fanout_causes import Causes
 from msa.hub.identity_notices import Notices
 from msa.hub.identity_writes import IdentityWrites
 from msa.hub.leaving import Leavers
@@ -111,7 +110,7 @@ def part(common: Common, groups: SetInformers, *, publish: bool) -> Part:
     writes = ProfileWrites(
         Resource(hub, Selection("", "v1", "secrets"), Secret), Resource(hub, _PROFILES, StoredClusterProfile)
     )
-    parts = _Parts(common, caches, writes, ProfileTelemetry(metrics, common.recorder), groups.causes)
+    parts = _Parts(common, caches, writes, ProfileTelemetry(metrics, common.recorder), groups)
     copies = WorkQueue("profilesecret", Backoff(rng), metrics)
     access = WorkQueue("clusterprofile", Backoff(rng), metrics) if publish else None
     triggers = ProfileTriggers(caches, copies, access)
@@ -134,13 +133,18 @@ class _Parts:
     caches: ProfileCaches
     writes: ProfileWrites
     telemetry: ProfileTelemetry
-    causes: Causes
+    groups: SetInformers
 
     def copies(self, queue: WorkQueue) -> Controller:
         common, caches, telemetry, freshness = self.common, self.caches, self.telemetry, Freshness()
         notices = Notices(common.identities.store, IdentityWrites(common.stored), freshness, wall_clock)
-        leavers = Leavers(caches.copies, lambda: len(caches.copies), partial(telemetry.holding, "copy"))
-        removals = CopyRemovals(self.causes, fresh_reads(common), self._departures(leavers))
+        leavers = Leavers(
+            caches.copies,
+            lambda: len(caches.copies),
+            partial(telemetry.holding, "copy"),
+            self.groups.replaced,
+        )
+        removals = CopyRemovals(self.groups.causes, fresh_reads(common), self._departures(leavers))
         pace = Pace(Backoff(common.rng))
         reconcile = CopyReconciler(caches, self.writes, freshness, telemetry, pace, notices, removals)
         return Controller(
@@ -155,11 +159,14 @@ class _Parts:
     def access(self, queue: WorkQueue) -> Controller:
         profiles, telemetry, freshness = self.caches.profiles, self.telemetry, Freshness()
         leavers = Leavers(
-            profiles, lambda: profiles.count(PUBLISHED, ""), partial(telemetry.holding, "access")
+            profiles,
+            lambda: profiles.count(PUBLISHED, ""),
+            partial(telemetry.holding, "access"),
+            self.groups.replaced,
         )
         departures, fresh = self._departures(leavers), fresh_reads(self.common)
         publisher = AccessReconciler(
-            self.caches, self.writes, freshness, telemetry, self.causes, fresh, departures
+            self.caches, self.writes, freshness, telemetry, self.groups.causes, fresh, departures
         )
         return Controller(queue, publisher, workers=1, freshness=freshness, metrics=self.common.metrics)
 

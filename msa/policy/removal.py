@@ -32,6 +32,8 @@ class Absence:
         released: a person said that the deletions are meant.
         deleted: how many more were deleted in the last `HOLD_SECONDS` because they were missing like that; of them nothing is in
             the other two numbers. Those that a person released are not among them.
+        replaced: the server was replaced or restored since we know it. It may have nothing of what there was, and says so however often
+            it is asked: then even a single deletion is held.
     """
 
     seconds: float
@@ -39,10 +41,16 @@ class Absence:
     total: int
     released: bool = False
     deleted: int = 0
+    replaced: bool = False
 
     @property
     def is_mass(self) -> bool:
         return is_mass(self.missing + self.deleted, self.total + self.deleted)
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether it waits for long, unless a person says that it is meant."""
+        return (self.is_mass or self.replaced) and not self.released
 
 
 @frozen
@@ -71,8 +79,7 @@ def removal(absence: Absence) -> Removal:
     """What is to be done about something whose owner is missing."""
     if absence.seconds < WAIT_SECONDS:
         return Wait(WAIT_SECONDS - absence.seconds)
-    held = absence.is_mass and not absence.released
-    if held and absence.seconds < HOLD_SECONDS:
+    if absence.is_suspicious and absence.seconds < HOLD_SECONDS:
         return Hold(HOLD_SECONDS - absence.seconds)
     return Confirm()
 

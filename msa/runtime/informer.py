@@ -115,6 +115,11 @@ class Informer(Generic[T]):
         return None if self.store.synced or self._optional else f"{self.resource}: not listed yet"
 
     @property
+    def replaced(self) -> bool:
+        """Whether its server was ever found to be another one, or an earlier state of itself, than it was before."""
+        return self._reflector.moved or self.store.rewound
+
+    @property
     def refused(self) -> bool:
         """Whether the server refused the last attempt to follow, or does not know the kind: the copy is history."""
         return isinstance(self._reflector.heard.error, _REFUSALS)

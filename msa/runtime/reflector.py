@@ -140,6 +140,7 @@ class Reflector(Generic[T]):
         self._held_back = False
         self.heard = Heard(at=math.inf, well=math.inf)
         self.interruptions = 0
+        self.moved = False
 
     async def run(self) -> None:
         """Never returns."""
@@ -205,6 +206,7 @@ class Reflector(Generic[T]):
                 self._tell_silence(answered=answered)
             case Moved():
                 self.interruptions += 1
+                self.moved = True
                 self._log.info("server_changed", server=self._source.server, remedy="listing anew")
             case Listed() | Ended():
                 self._heard_well()

@@ -64,6 +64,7 @@ class _Content(Generic[T]):
     indexes: dict[str, dict[str, dict[Key, T]]] = field(factory=dict)
     version: int = 0
     synced: bool = False
+    rewound: bool = False
 
 
 class Store(Generic[T]):
@@ -97,6 +98,11 @@ class Store(Generic[T]):
     def version(self) -> int:
         """The newest resourceVersion that this copy is known to include, bookmarks counted."""
         return self._content.version
+
+    @property
+    def rewound(self) -> bool:
+        """Whether a full list was ever older than this copy: the server was restored, or is another one."""
+        return self._content.rewound
 
     @property
     def synced(self) -> bool:
@@ -151,6 +157,8 @@ class StoreWriter(Generic[T]):
         """Swaps in a full list and says what is different now, deletions that were missed included."""
         content, initial = self._content, not self._content.synced
         old, new = content.objects, {key_of(item): item for item in objects}
+        known = max((version_number(item.metadata.resource_version) for item in old.values()), default=0)
+        content.rewound |= version_number(version) < max(content.version, known)
         content.objects, content.version, content.synced = new, version_number(version), True
         gone = [Change(key, item, None, missed=True) for key, item in old.items() if key not in new]
         come = [

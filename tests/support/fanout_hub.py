@@ -50,6 +50,7 @@ class FanOutHub:
         writes: what was written, in order: the verb and the object.
         reads: what was read again before it was written.
         stored: every ManagedServiceAccount as it is on the wire.
+        replaced: the hub is another one than it was.
         real: what a fresh read of the hub says; None for the same as the caches.
     """
 
@@ -61,6 +62,7 @@ class FanOutHub:
     stored: dict[Key, Body] = field(factory=dict)
     version: int = 10
     real: FanOutCaches | None = None
+    replaced: bool = False
     caches: FanOutCaches = field(init=False)
     causes: Causes = field(init=False)
 
@@ -328,7 +330,7 @@ def reconciler_of(hub: FanOutHub, *, ephemeral: bool = False) -> FanOutReconcile
         hub.caches,
         hub,
         Children(hub, hub, hub.now, Backoff(Random(1))),
-        Departures(hub.caches, hub.causes, Fresh(hub), hub, hub.now),
+        Departures(hub.caches, hub.causes, Fresh(hub), hub, hub.now, lambda: hub.replaced),
         Freshness(),
         hub,
         now=hub.now,

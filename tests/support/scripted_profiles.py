@@ -96,6 +96,7 @@ class Hub:
         requests: what was asked, in order.
         told: what the observer was told.
         notices: what was written into the status of identities: which, and the messages there.
+        replaced: the hub is another one than it was.
         stuck: deletions leave the Secret there, as a finalizer does.
         real: what a fresh read of the hub says; None for the same as the caches.
         holding_now: how many are held, by kind.
@@ -108,6 +109,7 @@ class Hub:
     told: list[tuple[Any, ...]] = field(factory=list)
     notices: list[tuple[str, ...]] = field(factory=list)
     stuck: bool = False
+    replaced: bool = False
     version: int = 100
     caches: ProfileCaches = field(factory=caches)
     freshness: Freshness = field(factory=Freshness)
@@ -124,7 +126,7 @@ class Hub:
     def _new_manager(self) -> CopyReconciler:
         notices = Notices(self.caches.identities, self, self.freshness, lambda: START)
         copies = self.caches.copies
-        leavers = Leavers(copies, lambda: len(copies), partial(self.holding, "copy"))
+        leavers = Leavers(copies, lambda: len(copies), partial(self.holding, "copy"), lambda: self.replaced)
         removals = CopyRemovals(self.causes, self, Departures(leavers, self, wall_clock))
         pace = Pace(Backoff(Latest()))
         return CopyReconciler(self.caches, self, self.freshness, self, pace, notices, removals)

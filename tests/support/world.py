@@ -50,6 +50,7 @@ class World:
         observed: what the observer was told: what happened, why, and whether that is for the log alone.
         ca: the managed cluster's.
         released: up to when inferred deletions are meant.
+        hub_replaced: the hub is another one than it was.
         reconciler: for tests that keep one.
     """
 
@@ -70,6 +71,7 @@ class World:
     observed: list[tuple[str, str, bool]] = field(factory=list)
     ca: bytes = b"ca"
     released: datetime | None = None
+    hub_replaced: bool = False
     version: int = 10
     identities: Store[ManagedServiceAccount] = field(factory=Store)
     credentials: Store[Credential] = field(factory=Store)
@@ -238,4 +240,5 @@ def reconciler_of(
         hub_now=world.now,
         rng=Random(1),
         ephemeral=ephemeral,
+        hub_replaced=lambda: world.hub_replaced or world.identities.rewound,
     )

@@ -172,6 +172,26 @@ async def test_small_losses_one_after_the_other_are_a_large_one(world: World) ->
     assert _deletions(world) == 6
 
 
+@pytest.mark.parametrize("rewound", [True, False])
+async def test_of_a_hub_that_was_replaced_or_restored_even_one_absence_is_held(
+    world: World, rewound: bool
+) -> None:
+    """Such a hub may be empty, and says so however often it is asked: a fresh read proves nothing."""
+    if rewound:
+        _miss(world)
+        left = [item for item in world.identities.values() if item.metadata.name != "id-0"]
+        for change in StoreWriter(world.identities).replace(left, "50"):
+            world.reconciler.absences.changed(Key(change.latest.metadata.name), change)
+    else:
+        world.hub_replaced = True
+        _miss(world, "id-0")
+    await _live(world, 890, "id-0")
+    assert _deletions(world) == 0
+    assert world.observed == [("held", "1 of 10", False)]
+    await _live(world, 20, "id-0")
+    assert _deletions(world) == 1
+
+
 async def test_what_a_person_released_does_not_count_against_what_is_missing_later(world: World) -> None:
     _miss(world, *NAMES[:6])
     await _live(world, 100, *NAMES[:6])

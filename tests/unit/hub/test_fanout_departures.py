@@ -212,6 +212,14 @@ async def test_small_losses_one_after_the_other_are_a_large_one(hub: FanOutHub) 
     assert ("held", "robot", "3") in hub.observed
 
 
+async def test_on_a_hub_that_was_replaced_or_restored_even_a_few_are_held(hub: FanOutHub) -> None:
+    reconcile = await _fanned_out(hub, *FEW)
+    hub.replaced = True
+    hub.lose(binding())
+    assert await _until_gone(hub, reconcile) == pytest.approx(900, abs=2)
+    assert ("held", "robot", "4") in hub.observed
+
+
 async def test_after_a_while_earlier_losses_count_no_more(hub: FanOutHub) -> None:
     reconcile = await _fanned_out(hub, *MANY)
     hub.lose(*(cluster(name) for name in MANY[:3]))

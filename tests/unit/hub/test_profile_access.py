@@ -56,7 +56,9 @@ class Publishing:
 
 def _publisher(hub: Any, known: ProfileCaches, freshness: Freshness | None = None) -> AccessReconciler:
     profiles, causes = known.profiles, Causes(known.groups.sets, known.groups.bindings)
-    leavers = Leavers(profiles, lambda: profiles.count(PUBLISHED, ""), partial(hub.holding, "access"))
+    leavers = Leavers(
+        profiles, lambda: profiles.count(PUBLISHED, ""), partial(hub.holding, "access"), lambda: False
+    )
     departures = Departures(leavers, hub, wall_clock)
     return AccessReconciler(known, hub, freshness or Freshness(), hub, causes, hub, departures)
 

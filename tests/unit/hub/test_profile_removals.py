@@ -207,6 +207,14 @@ async def test_a_manager_that_starts_with_a_partial_list_waits_and_one_that_saw_
     assert await _until_gone(hub, FEW) == pytest.approx(60, abs=2)
 
 
+async def test_on_a_hub_that_was_replaced_or_restored_even_a_few_are_held() -> None:
+    hub = await _copied(*FEW)
+    hub.replaced = True
+    hub.lose(binding("global", "argo"))
+    assert await _until_gone(hub, FEW) == pytest.approx(900, abs=2)
+    assert ("held", "argo", "c1") in hub.told
+
+
 async def test_a_cluster_that_left_the_set_while_a_binding_was_missing_is_seen() -> None:
     hub = await _copied(*FEW)
     hub.lose(binding("global", "argo"))

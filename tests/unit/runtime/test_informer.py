@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Any
@@ -372,3 +373,32 @@ async def test_an_object_that_a_transform_trips_over_is_left_out_and_the_others_
         await anyio.sleep(1)
         tasks.cancel_scope.cancel()
     assert sorted(thing.metadata.name for thing in informer.store.values()) == ["better", "good"]
+
+
+@pytest.mark.parametrize(
+    ("happens", "replaced"),
+    [
+        (lambda server: server.compact(), False),
+        (lambda server: server.restore(2), True),
+        (lambda server: server.become_another("other"), True),
+    ],
+    ids=["compacted", "restored", "another server"],
+)
+async def test_a_server_that_was_restored_or_is_another_one_is_known_from_then_on(
+    server: ScriptedServer,
+    informer: Informer[Thing],
+    happens: Callable[[ScriptedServer], None],
+    *,
+    replaced: bool,
+) -> None:
+    for name in "abcd":
+        server.put(name)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(informer.run)
+        await informer.wait_synced()
+        assert not informer.replaced
+        happens(server)
+        server.faults.append(Fault.DROPPED)
+        await anyio.sleep(700)
+        tasks.cancel_scope.cancel()
+    assert informer.replaced is replaced
