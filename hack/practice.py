@@ -57,7 +57,7 @@ def up() -> None:
     for step in _STEPS:
         print(f"  {step}")
     print(
-        f"There is no node and no image: pods run as processes, their logs are {relative(HOME)}/practice-*/agent-*.log.\n"
+        f"There is no kubelet and no image: pods run as processes, their logs are {relative(HOME)}/practice-*/agent-*.log.\n"
         "make hub-down stops all of it and deletes its state."
     )
 

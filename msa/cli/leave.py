@@ -50,8 +50,8 @@ def _options() -> list[click.Parameter]:
 def _run(log_level: str, **values: object) -> None:
     r"""Removes the addon from the hub, and so from all clusters, while the manager can still report it.
 
-    The command deletes ClusterManagementAddOn managed-serviceaccount, and waits until no ManagedClusterAddOn of the addon is left and
-    every ManagedServiceAccount reports AddonRemoved. All tokens end with that. helm uninstall runs it in a hook, make undeploy too.
+    The command deletes ClusterManagementAddOn managed-serviceaccount and the ManagedClusterAddOns that belong to it, and waits until every
+    ManagedServiceAccount reports AddonRemoved. All tokens end with that. helm uninstall runs it in a hook, make undeploy too.
 
     \b
     Example, outside of a pod:

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from msa.api import addon as addon_api
 from msa.api import names
+from msa.api.addon import ManagedClusterAddOn
 from msa.hub.discovery import addon_version
 from msa.hub.ingest import keep_addon, keep_identity
 from msa.hub.leave import Leave, Say
@@ -56,11 +57,12 @@ async def _leave(settings: LeaveSettings, hub: Transport, metrics: Metrics, say:
         say(f"gave up: no answer from the hub at {server}")
         return
     rng = SystemRandom()
-    seen_addons = Informer(addons(hub, version), rng, metrics, transform=keep_addon)
+    on_clusters = addons(hub, version)
+    seen_addons = Informer(on_clusters, rng, metrics, transform=keep_addon)
     seen_identities = Informer(identities(hub), rng, metrics, transform=keep_identity)
     async with anyio.create_task_group() as tasks:
         leases, fleet = _leases(hub, settings.namespace), _fleet(hub, version)
-        leaving = _Hub(server, leases, fleet, (seen_addons, seen_identities), tasks)
+        leaving = _Hub(server, leases, fleet, on_clusters, (seen_addons, seen_identities), tasks)
         await Leave(leaving, seen_addons.store, seen_identities.store, say)(end - anyio.current_time())
         tasks.cancel_scope.cancel()
 
@@ -81,12 +83,14 @@ class _Hub:
         server: its address, for the log.
         leases: in the manager's namespace.
         fleet: ClusterManagementAddOns.
+        addons: ManagedClusterAddOns.
         tasks: where the informers run.
     """
 
     server: str
     leases: Objects
     fleet: Objects
+    addons: Objects
     informers: tuple[Informer[Any], ...]
     tasks: anyio.abc.TaskGroup
 
@@ -111,3 +115,6 @@ class _Hub:
         except NotFound:
             return False
         return await delete(self.fleet, stored.metadata)
+
+    async def delete_from_cluster(self, addon: ManagedClusterAddOn) -> None:
+        await delete(self.addons, addon.metadata)

@@ -5,7 +5,8 @@ from typing import Final
 
 from attrs import frozen
 
-from msa.api.addon import ManagedClusterAddOn
+from msa.api import names
+from msa.api.addon import CLUSTER_MANAGEMENT_ADDON, ManagedClusterAddOn
 from msa.api.conditions import find
 from msa.api.fleet_identity import FleetIdentity
 from msa.policy.availability import agent_of
@@ -41,6 +42,14 @@ def left(addons: Iterable[ManagedClusterAddOn], identities: Iterable[FleetIdenti
     clusters = (addon.metadata.namespace for addon in addons if _is_installed(addon))
     waiting = (_name(identity) for identity in identities if _is_unreported(identity))
     return Left(tuple(sorted(clusters)), tuple(sorted(waiting)))
+
+
+def goes_with_the_fleets(addon: ManagedClusterAddOn) -> bool:
+    """Whether it belongs to the ClusterManagementAddOn alone: when that is deleted, the hub's garbage collector deletes it, sooner or later."""
+    owners = addon.metadata.owner_references
+    return bool(owners) and all(
+        (owner.kind, owner.name) == (CLUSTER_MANAGEMENT_ADDON, names.ADDON) for owner in owners
+    )
 
 
 def progress(rest: Left) -> str:

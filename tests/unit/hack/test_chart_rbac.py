@@ -96,8 +96,8 @@ _AGENT_ON_HUB = {
 _EPHEMERAL = {_right(f"{names.PLURAL}.{names.GROUP}", _ANY, "delete")}
 _LEAVE = {
     _right(f"clustermanagementaddons.{_ADDON}", names.ADDON, "get delete"),
-    # What it waits for.
-    _right(f"managedclusteraddons.{_ADDON}", names.ADDON, _READ),
+    # It deletes them sooner than the garbage collector, and waits for the manager's report.
+    _right(f"managedclusteraddons.{_ADDON}", names.ADDON, f"{_READ} delete"),
     _right(f"{names.PLURAL}.{names.GROUP}", _ANY, _READ),
     # Whether the hooks were applied without helm.
     _right("leases.coordination.k8s.io", names.MANAGER_LEADER_LEASE, "get"),

@@ -4,10 +4,11 @@ from datetime import datetime
 
 import pytest
 
+from msa.api import names
 from msa.api.addon import ManagedClusterAddOn
 from msa.api.fleet_identity import FanOutStatus, FleetIdentity
-from msa.api.meta import Condition, ObjectMeta
-from msa.policy.leaving import Left, left, overdue, progress, seconds_for_events
+from msa.api.meta import Condition, ObjectMeta, OwnerReference
+from msa.policy.leaving import Left, goes_with_the_fleets, left, overdue, progress, seconds_for_events
 from tests.support.builders import START
 
 
@@ -47,6 +48,25 @@ def test_one_that_an_agent_has_answered_for_is_waited_for_until_it_reports_that_
     identity: FleetIdentity, waits: bool
 ) -> None:
     assert left([], [identity]) == Left((), ("c1/robot",) if waits else ())
+
+
+FLEET = OwnerReference(kind="ClusterManagementAddOn", name=names.ADDON)
+
+
+@pytest.mark.parametrize(
+    ("owners", "goes"),
+    [
+        ((FLEET,), True),
+        ((), False),
+        ((FLEET, OwnerReference(kind="Fleet", name="mine")), False),
+        ((OwnerReference(kind="ClusterManagementAddOn", name="cluster-proxy"),), False),
+    ],
+    ids=["ours", "nobody's", "another's too", "another addon's"],
+)
+def test_only_what_belongs_to_our_clustermanagementaddon_alone_goes_with_it(
+    owners: tuple[OwnerReference, ...], goes: bool
+) -> None:
+    assert goes_with_the_fleets(ManagedClusterAddOn(ObjectMeta(owner_references=owners))) is goes
 
 
 def test_progress_counts_what_is_left() -> None:
