@@ -16,6 +16,7 @@ from msa.api import names
 from tests.support import signing_requests
 from tests.support.chart_hub import apply, bare_hub, get
 from tests.support.chart_hub import body as kubernetes_object
+from tests.support.mutating import Alteration, added, altering
 
 _AGENT = "system:open-cluster-management:cluster:{}:addon:managed-serviceaccount"
 
@@ -97,6 +98,19 @@ def test_an_agent_creates_only_secrets_of_its_identities(
     assert says in _write(guarded, who, body)
 
 
+def test_where_a_webhook_adds_what_an_agent_may_not_the_refusal_says_what_to_exempt(guarded: Cluster) -> None:
+    """The API server asks this policy last, and does not say who added what."""
+    labelled = Alteration("seasoned", "secrets", added("/metadata/labels/team", '"blue"'))
+    refused: list[str] = []
+
+    def denied() -> bool:
+        refused.append(_write(guarded, _agent("c1"), _secret("seasoned")))
+        return "adds no label" in refused[-1]
+
+    with altering(guarded, "c1", labelled, served=denied):
+        assert f"exempt Secrets with the label {names.LABEL_MANAGED}" in refused[-1]
+
+
 def test_an_agent_cannot_have_a_token_of_any_service_account_written_into_a_secret(guarded: Cluster) -> None:
     body = _secret("stolen", type="kubernetes.io/service-account-token", data={})
     body["metadata"] |= _TYPED
@@ -105,7 +119,9 @@ def test_an_agent_cannot_have_a_token_of_any_service_account_written_into_a_secr
 
 @pytest.mark.parametrize("who", [_agent("c1"), _by_token("c1")], ids=["certificate", "token"])
 def test_an_agent_changes_and_deletes_what_the_addon_made(guarded: Cluster, who: list[str]) -> None:
-    owners = [_OWNER, _keeper(guarded)]
+    apply(guarded, _identity("lost"))  # an owner that does not exist, garbage collection would remove
+    uid = get(guarded, names.PLURAL, "-n", "c1", "lost")["metadata"]["uid"]
+    owners = [_OWNER | {"uid": uid}, _keeper(guarded)]
     ours, lost = _secret("mine"), _secret("lost", labels={}, owners=owners)
     apply(guarded, ours, lost)
     for body in (ours, _secret("lost", owners=owners)):
