@@ -64,8 +64,9 @@ verify: venv ## Fail if a generated file is not what its source says.
 
 ##@ Test
 
+# In the order of the folders, integration before unit: xdist would put the files with the fewest tests last, and those take the longest.
 test: venv binaries helm ## Unit and integration tests (integration: on real API servers).
-	@$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not deep and not e2e"
+	@$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not deep and not e2e"
 
 test-unit: venv ## Unit tests alone.
 	@$(BIN)/pytest tests/unit -m "not deep"
