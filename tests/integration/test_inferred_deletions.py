@@ -44,39 +44,42 @@ def _deployment() -> dict[str, Any]:
 def test_on_a_hub_that_was_restored_empty_no_account_goes_until_a_person_says_so(
     start_addon: StartAddon, audit: Audit
 ) -> None:
-    addon = start_addon("emptied")
-    for name in NAMES:
-        create(addon, name)
-    for name in NAMES:
-        wait_ready(addon, name)
-    before = _accounts(addon)
-    addon.stop()
-    addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "--all")
-    addon.start()
-    assert wait_until(lambda: _held(addon) != "", 90, 1.0)
-    assert "6 of 6 ManagedServiceAccounts" in _held(addon)
-    assert _accounts(addon) == before
+    """Two clusters, so that both wait at the same time: one gets its identities back, and of the other they are meant to be gone."""
+    restored, meant = start_addon("emptied"), start_addon("meant")
+    for addon in (restored, meant):
+        _fill(addon)
+    before = _accounts(restored), _accounts(meant)
+    _deploy(meant)
+    for addon in (restored, meant):
+        addon.stop()
+        addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "--all")
+        addon.start()
+    for addon in (restored, meant):
+        assert wait_until(lambda: _held(addon) != "", 90, 1.0)  # noqa: B023 - called at once
+        assert "6 of 6 ManagedServiceAccounts" in _held(addon)
+        assert identities.sample(addon, "msa_deletions_held") == len(NAMES)
+    assert (_accounts(restored), _accounts(meant)) == before
     since = audit.from_now()
+    _fill(restored)
+    assert _accounts(restored) == before[0]
+    assert "create serviceaccounts" not in [request.what for request in since.work(restored)]
+    _release(meant)
+
+
+def _fill(addon: Addon) -> None:
     for name in NAMES:
         create(addon, name)
     for name in NAMES:
         wait_ready(addon, name)
-    assert _accounts(addon) == before
-    assert "create serviceaccounts" not in [request.what for request in since.work(addon)]
-    _release(addon)
+
+
+def _deploy(addon: Addon) -> None:
+    addon.managed.kubectl("create", "-n", addon.install_namespace, "-f", "-", stdin=json.dumps(_deployment()))
 
 
 def _release(addon: Addon) -> None:
-    """Missing again, and this time it is meant."""
-    addon.stop()
-    addon.hub.kubectl("delete", "msa", "-n", addon.cluster_name, "--all")
-    there = ("-n", addon.install_namespace)
-    addon.managed.kubectl("create", *there, "-f", "-", stdin=json.dumps(_deployment()))
-    addon.start()
-    assert wait_until(lambda: identities.sample(addon, "msa_deletions_held") == len(NAMES), 90, 1.0)
     moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    addon.managed.kubectl(
-        *("annotate", "deployment", *there, names.AGENT_DEPLOYMENT, f"{names.ANNOTATION_RELEASE}={moment}")
-    )
+    deployment = ("deployment", "-n", addon.install_namespace, names.AGENT_DEPLOYMENT)
+    addon.managed.kubectl("annotate", *deployment, f"{names.ANNOTATION_RELEASE}={moment}")
     assert wait_until(lambda: not _accounts(addon), 30, 0.5), _accounts(addon)
     assert identities.sample(addon, "msa_deletions_held") == 0
