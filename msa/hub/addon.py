@@ -144,7 +144,7 @@ class AddonReconciler:
             and found.work is None
             and self._may_rewrite(key, stored)
         ):
-            await self._put(key, Kind.WORK, _metadata(stored), wanted.body())
+            await self._put(key, Kind.WORK, _metadata(stored), self._renderings.body(key, wanted))
         return result
 
     def _identities_work(self, key: Key) -> Work | None:

@@ -1,5 +1,7 @@
 """The ManifestWork that deploys the agent on one cluster: rendered where it is written, or what it is made from has changed."""
 
+from functools import cached_property
+
 from attrs import field, frozen
 
 from msa.api.addon import ManagedClusterAddOn
@@ -19,6 +21,7 @@ class AgentWork:
     ephemeral: bool
     pull_secret: PullSecret | None
 
+    @cached_property
     def body(self) -> Manifest:
         objects = render.manifests(self.workload, ephemeral=self.ephemeral, pull_secret=self.pull_secret)
         return render.manifest_work(self.addon, objects)
@@ -35,6 +38,11 @@ class Renderings:
         metadata = render.agent_work_metadata(wanted.addon)
         return render.is_marked(stored.metadata, metadata) and stored.digest == self._digest(key, wanted)
 
+    def body(self, key: Key, wanted: AgentWork) -> Manifest:
+        """It rendered, to be written; the look that finds it stored need not render it again."""
+        self._digest(key, wanted)
+        return wanted.body
+
     def forget(self, key: Key) -> None:
         """The addon is not wanted there any more."""
         self._known.pop(key, None)
@@ -44,6 +52,6 @@ class Renderings:
         known = self._known.get(key)
         if known is not None and known[0] == inputs:
             return known[1]
-        digest = render.spec_digest(wanted.body()["spec"])
+        digest = render.spec_digest(wanted.body["spec"])
         self._known[key] = (inputs, digest)
         return digest

@@ -84,12 +84,11 @@ async def test_the_agents_manifests_are_rendered_when_what_they_are_made_from_ch
     fleet.applied()
     for _ in range(3):
         await settle(fleet, reconcile)
-    before = len(rendered)
-    assert before == 2, "to be written, and to be compared with what is stored"
+    assert len(rendered) == 1, "to be written"
     moved = {ANNOTATION_INSTALL_NAMESPACE: "elsewhere"}
     fleet.put(with_(fleet.addon(), annotations=moved))
     await settle(fleet, reconcile)
-    assert rendered[before:] == ["elsewhere"] * 2
+    assert rendered[1:] == ["elsewhere"]
     assert "rewrite ManifestWork" in fleet.writes
 
 
