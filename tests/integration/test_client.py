@@ -18,6 +18,7 @@ from attrs import frozen
 from hack.addon import Addon
 from hack.clusters import Cluster
 from hack.processes import wait_until
+from msa.api import names
 from msa.client import TokenSource
 from msa.client.errors import Denied, Missing
 from tests.integration.audit import Audit
@@ -190,7 +191,8 @@ def test_the_examples_call_through_rotations_without_a_failed_request(
     account = f"system:serviceaccount:{addon.install_namespace}:{called}"
     assert all(account in line for example in examples for line in example.said if "username" in line)
     asked = [request for request in audit.on_hub() if request.user == "consumer"]
-    assert {request.code for request in asked} == {200}
+    # Whether it may follow the ManagedServiceAccount is tried, and this consumer may not.
+    assert {request.code for request in asked if request.resource != names.PLURAL} == {200}
 
 
 def test_a_client_of_httpx_calls_on_when_the_account_is_replaced(
