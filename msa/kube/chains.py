@@ -8,7 +8,7 @@ OpenSSL verifies it whole, again: nothing is trusted by what is found here.
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 
 from attrs import frozen
@@ -29,31 +29,37 @@ _MISMATCHES = (62, 64)
 
 @frozen
 class Place:
-    """Where a server is."""
+    """Where a server is.
+
+    Attributes:
+        name: that its certificate must have, "" for the host's.
+    """
 
     host: str
     port: int
+    name: str = ""
 
 
-def shown(place: Place, name: str) -> tuple[bytes, ...]:
+def shown(place: Place) -> tuple[bytes, ...]:
     """The certificates that a server shows, its own first, in DER; empty where it cannot be asked.
 
     Nothing is sent, and nothing that is shown is believed.
-
-    Args:
-        place: the server's.
-        name: that its certificate must have, "" for the place's.
     """
     unverified = ssl.create_default_context()
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection((place.host, place.port), timeout=_SECONDS) as plain,
-            unverified.wrap_socket(plain, server_hostname=name or place.host) as connection,
-        ):
-            return _chain(connection)
-    except (OSError, ValueError):
-        return ()
+    with suppress(OSError, ValueError), _connected(place, unverified) as connection:
+        return _chain(connection)
+    return ()
+
+
+@contextmanager
+def _connected(place: Place, tls: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
+    """Raises OSError or ValueError where the server cannot be reached, or is not trusted."""
+    with (
+        socket.create_connection((place.host, place.port), timeout=_SECONDS) as plain,
+        tls.wrap_socket(plain, server_hostname=place.name or place.host) as connection,
+    ):
+        yield connection
 
 
 def _chain(connection: ssl.SSLSocket) -> tuple[bytes, ...]:
@@ -65,19 +71,32 @@ def _chain(connection: ssl.SSLSocket) -> tuple[bytes, ...]:
 
 
 def other_way(
-    refusal: ssl.SSLCertVerificationError, trust: Trust | None, certificates: Sequence[bytes], now: datetime
+    refusal: ssl.SSLCertVerificationError,
+    place: Place,
+    trust: Trust | None,
+    certificates: Sequence[bytes],
+    now: datetime,
 ) -> ssl.SSLContext | None:
-    """A context for the server that was refused; None where no way leads to what is trusted.
+    """A context that trusts the server that was refused; None where there is none.
+
+    It is tried first: whoever takes another context gives up the connections that there are, and a certificate may be refused for more
+    than its issuers.
 
     Args:
         refusal: by the context in use.
+        place: the server's.
         trust: of that context; None where there is nothing else to trust.
         certificates: what the server shows.
-        now: at which issuers must be valid.
+        now: at which they must be valid.
     """
     if trust is None or refusal.verify_code in _MISMATCHES:
         return None
-    return trust.narrowed(found) if (found := way(certificates, trust.anchors, now)) else None
+    if not (found := way(certificates, trust.anchors, now)):
+        return None
+    narrowed = trust.narrowed(found)
+    with suppress(OSError, ValueError), _connected(place, narrowed):
+        return narrowed
+    return None
 
 
 def way(certificates: Sequence[bytes], anchors: Sequence[bytes], now: datetime) -> tuple[bytes, ...]:
@@ -86,11 +105,11 @@ def way(certificates: Sequence[bytes], anchors: Sequence[bytes], now: datetime) 
     Args:
         certificates: as a server shows them.
         anchors: that are trusted.
-        now: at which issuers must be valid.
+        now: at which all of them must be valid.
     """
     between, trusted = _valid(certificates[:_MOST_SHOWN], now), _valid(anchors, now)
     roots = [anchor for anchor in trusted if anchor.issuer == anchor.subject]
-    for leaf in _readable(certificates[:1]):
+    for leaf in _valid(certificates[:1], now):
         found = _climbed((leaf,), [*roots, *trusted, *between], frozenset(roots), iter(range(_MOST_CHECKS)))
         return tuple(map(_der, found[1:]))
     return ()
@@ -132,7 +151,9 @@ def _readable(certificates: Sequence[bytes]) -> Iterator[x509.Certificate]:
     for der in certificates:
         with suppress(ValueError):
             certificate = x509.load_der_x509_certificate(der)
-            _ = certificate.subject, certificate.issuer  # read only when they are asked for
+            # Read only when they are asked for, and then they may be none.
+            _ = certificate.subject, certificate.issuer
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
             yield certificate
 
 

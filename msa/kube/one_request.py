@@ -105,9 +105,9 @@ def _other_way(
     """A context for the server that was refused, None where there is none; and since when its certificate has expired, "" if it has not."""
     from msa.kube import chains  # noqa: PLC0415 - seldom needed, and takes longer than the request
 
-    place = chains.Place(*_place(urlsplit(credential.server)))
-    certificates = chains.shown(place, credential.tls_server_name)
-    tls = chains.other_way(refusal, credential.trust, certificates, datetime.now(UTC))
+    place = chains.Place(*_place(urlsplit(credential.server)), credential.tls_server_name)
+    certificates = chains.shown(place)
+    tls = chains.other_way(refusal, place, credential.trust, certificates, datetime.now(UTC))
     return tls, said_to_have_expired(refusal, certificates)
 
 

@@ -317,19 +317,23 @@ class Transport:
             case aiohttp.ClientConnectorCertificateError(
                 host=str(host), port=int(port), certificate_error=ssl.SSLCertVerificationError() as refusal
             ):
-                await self._distrusted(found, chains.Place(host, port), refusal)
+                await self._distrusted(found, (host, port), refusal)
         return found
 
     async def _distrusted(
-        self, found: ApiError, place: chains.Place, refusal: ssl.SSLCertVerificationError
+        self, found: ApiError, address: tuple[str, int], refusal: ssl.SSLCertVerificationError
     ) -> None:
-        """Looks at what the server shows: for another way to what is trusted, and for the date on which its certificate expired."""
+        """Looks at what the server shows: for another way to what is trusted, and for the date on which its certificate expired.
+
+        In a thread: whoever answers in the server's place chooses how long it takes.
+        """
         sessions = self._open_sessions
-        certificates = await anyio.to_thread.run_sync(
-            chains.shown, place, sessions.credential.tls_server_name
-        )
+        place = chains.Place(*address, sessions.credential.tls_server_name)
+        certificates = await anyio.to_thread.run_sync(chains.shown, place)
         found.explain(said_to_have_expired(refusal, certificates))
-        tls = chains.other_way(refusal, sessions.credential.trust, certificates, wall_clock())
+        tls = await anyio.to_thread.run_sync(
+            chains.other_way, refusal, place, sessions.credential.trust, certificates, wall_clock()
+        )
         if tls is not None and self._sessions is sessions:
             self._take(evolve(sessions.credential, tls=tls))
 

@@ -3,6 +3,7 @@
 What Go says to each of them was tried with `x509.Certificate.Verify` of Go 1.26: it is the rule here.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ from tests.support.issuers import Holder, der, pem
 from tests.support.secret_hub import SecretHub, secret_hub
 
 _NOW = datetime.now(UTC)
+_FAR = 365 * 40
+"""Days: such a date is written with all digits of its year."""
 
 
 @frozen
@@ -191,6 +194,30 @@ async def test_a_server_that_no_way_leads_from_is_sent_nothing(
         assert hub.seen == []
 
 
+@pytest.mark.parametrize("build", _BAD)
+async def test_a_server_that_stays_refused_does_not_cost_the_connections_to_others(
+    build: Callable[[_Parts], Case], tmp_path: Path
+) -> None:
+    """It may be one of several behind one address, the others of which are good: streams go on only while the sessions stay."""
+    with _serving(build(_Parts(key_ids=True)), tmp_path) as hub:
+        async with _transport(hub) as transport:
+            before = transport.credential
+            for _ in range(2):
+                with pytest.raises(Refused, match="not trusted"):
+                    await transport.send("GET", "/x")
+            assert transport.credential is before
+
+
+@pytest.mark.parametrize("at", [0, 1], ids=["the server's", "its issuer's"])
+def test_a_certificate_of_a_year_that_no_calendar_has_leads_nowhere(at: int) -> None:
+    parts = _Parts(key_ids=True)
+    root = parts.new.issue(parts.new, days=_FAR)
+    chain = der([parts.between.issue(parts.server, days=_FAR), parts.new.issue(parts.between, days=_FAR)])
+    chain[at] = re.sub(rb"\d{14}Z", b"00000101000000Z", chain[at])
+    assert chains.way(chain, der([root]), _NOW) == ()
+    assert chains.way(chain, [chain[at]], _NOW) == ()
+
+
 async def test_no_way_helps_a_server_of_another_name(tmp_path: Path) -> None:
     with _serving(_cross_signed(_Parts(key_ids=True)), tmp_path) as hub:
         async with _transport(hub, **{"tls-server-name": "other.example"}) as transport:
@@ -214,9 +241,9 @@ async def test_the_other_way_is_searched_for_once(tmp_path: Path, monkeypatch: p
     asked: list[chains.Place] = []
     original = chains.shown
 
-    def shown(place: chains.Place, name: str) -> tuple[bytes, ...]:
+    def shown(place: chains.Place) -> tuple[bytes, ...]:
         asked.append(place)
-        return original(place, name)
+        return original(place)
 
     monkeypatch.setattr(chains, "shown", shown)
     with _serving(_cross_signed(_Parts(key_ids=True)), tmp_path) as hub:
@@ -259,4 +286,4 @@ def test_what_is_no_certificate_leads_nowhere(shown: list[bytes], anchors: list[
 
 
 def test_a_server_that_cannot_be_reached_shows_nothing() -> None:
-    assert chains.shown(chains.Place("127.0.0.1", 1), "") == ()
+    assert chains.shown(chains.Place("127.0.0.1", 1)) == ()
