@@ -3,10 +3,11 @@
 Memory only, and only to be patient: losing it in a restart means one attempt too early, never a wrong one.
 """
 
+import math
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from msa.runtime.result import Key
 
@@ -89,11 +90,14 @@ class Setbacks(Generic[O]):
         self._by_key.pop(key, None)
 
     def release(self, whose: Hashable) -> tuple[Key, ...]:
-        """Ends the waiting for somebody who is well again; the keys that may be tried at once."""
-        freed = tuple(key for key, setback in self._by_key.items() if setback.whose == whose)
-        for key in freed:
-            self.clear(key)
-        return freed
+        """Ends the waiting for somebody who is well again; the keys that may be tried at once.
+
+        Since when they have failed stays: a server that comes and goes would else never be told of.
+        """
+        freed = {key: setback for key, setback in self._by_key.items() if setback.whose == whose}
+        for key, setback in freed.items():
+            self._by_key[key] = evolve(setback, attempts=0, until=-math.inf)
+        return tuple(freed)
 
 
 _FREE_REPAIRS = 3

@@ -8,6 +8,7 @@ import pytest
 from attrs import define, field
 from msgspec.structs import replace
 
+from msa.agent.failures import Side
 from msa.agent.ports import SecretContent
 from msa.agent.reconciler import TokenReconciler
 from msa.api.conditions import find
@@ -115,6 +116,16 @@ async def test_brief_troubles_that_follow_each_other_are_told_of_since_they_do_n
         edited = replace(stored.metadata, generation=generation)
         StoreWriter(world.identities).put(replace(stored, metadata=edited))
     assert _told(world)[:1] == ["ForbiddenOnHub"]
+
+
+async def test_a_trouble_that_outlasts_a_server_that_comes_and_goes_is_told_of(world: Refusing) -> None:
+    """At each return all that waited is tried again at once: that is no end of the trouble."""
+    reconciler, world.until = reconciler_of(world), anyio.current_time() + 60
+    for _ in range(12):
+        await _work(reconciler, 1)
+        assert ONE in reconciler.recovered(Side.HUB)
+    assert _ready(world) == ("False", "ForbiddenOnHub")
+    assert _told(world) == ["ForbiddenOnHub"]
 
 
 async def test_a_deleted_namespace_is_told_of_when_it_is_not_there_again_within_seconds(
