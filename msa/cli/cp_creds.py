@@ -65,19 +65,22 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: list[str] | None = None) -> None:
     """Prints an ExecCredential in one line; whatever stands in its way is one line on stderr, and exit code 1."""
-    signal.signal(signal.SIGTERM, _terminate)
+    terminated = False
+
+    def terminate(*_: object) -> None:
+        """Ends by the way of an interrupt, which asyncio heeds while it starts a process: a plugin that leads to the hub ends, too."""
+        nonlocal terminated
+        terminated = True
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         print(_answer(_account(arguments), os.environ), flush=True)  # noqa: T201 - for the client that started it
     except (Unanswerable, CredentialError, OSError) as error:
         print(f"{_NAME}: {_one_line(str(error))}", file=sys.stderr)  # noqa: T201 - the client shows it
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-
-
-def _terminate(*_: object) -> NoReturn:
-    """Ends by way of what must be let go of: a plugin that leads to the hub ends, too."""
-    sys.exit(_TERMINATED)
+        sys.exit(_TERMINATED if terminated else _INTERRUPTED)
 
 
 def _account(arguments: list[str] | None) -> str:
